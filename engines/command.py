@@ -1,0 +1,92 @@
+"""The one shape of every command: parse -> run -> show, `--json FILE`, and exit codes.
+
+A script is `raise SystemExit(main())` with
+
+    def main(argv: list[str] | None = None) -> int:
+        return run_command(argv, parse, run, show)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from engines.atomic import write_text
+
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+
+
+class HasJson(Protocol):
+    """Every Options dataclass has the path of `--json`, or None."""
+
+    @property
+    def json(self) -> Path | None: ...
+
+
+OptionsT = TypeVar("OptionsT", bound=HasJson)
+ResultT = TypeVar("ResultT")
+
+
+def run_command(
+    argv: list[str] | None,
+    parse: Callable[[list[str] | None], OptionsT],
+    run: Callable[[OptionsT], ResultT],
+    show: Callable[[ResultT], None],
+) -> int:
+    """Parse, run, print, write JSON; return the process's exit code.
+
+    Exceptions with an `exit_code` become one line on stderr and that code; any other one is a bug
+    and keeps its traceback. A result with an `exit_code` attribute (a failed gate) is shown and
+    written first, then its code is returned.
+    """
+    try:
+        options = parse(argv)
+        result = run(options)
+        show(result)
+        if options.json is not None:
+            write_text(options.json, json.dumps(as_json(result), indent=1) + "\n")
+        return int(getattr(result, "exit_code", 0))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if not isinstance(code, int):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return code
+
+
+def as_json(value: Any) -> Any:
+    """Plain JSON data of a result: dataclasses, paths and NumPy scalars are converted; an object
+    may bring its own `to_json()`."""
+    if hasattr(value, "to_json"):
+        return as_json(value.to_json())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: as_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return value
+
+
+def parser(description: str | None, example: str) -> argparse.ArgumentParser:
+    """An argument parser in the house style: the module's docstring, one example, `--json`."""
+    result = argparse.ArgumentParser(
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
+    return result

@@ -1,0 +1,48 @@
+"""The ways a command may fail: each carries its exit code and one sentence for the user.
+
+    Failure
+    ├── UsageError      2   contradictory or unknown flags
+    ├── GateFailed      3   a quality gate was not met
+    ├── DeviceMissing   4   a device or a backend is not there
+    ├── SourceFailed    5   a camera or video could not be read
+    └── Refused         6   a bundle, checkpoint, ONNX file or dataset was not accepted
+
+The sentence says what happened, the likely cause, and the next command to type.
+Rooms that may not import this one raise their own exception with an `exit_code`; see `engines.command`.
+"""
+
+
+class Failure(Exception):
+    """A foreseen failure; `str(error)` is shown to the user as it is, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(Failure):
+    """Flags that contradict each other, or a name that does not exist."""
+
+    exit_code = 2
+
+
+class GateFailed(Failure):
+    """A measured quality was below the limit the user set."""
+
+    exit_code = 3
+
+
+class DeviceMissing(Failure):
+    """A device, driver or backend that this command needs is not on this machine."""
+
+    exit_code = 4
+
+
+class SourceFailed(Failure):
+    """A camera, video or folder of frames did not open or stopped unexpectedly."""
+
+    exit_code = 5
+
+
+class Refused(Failure):
+    """An input file is missing, corrupt, tampered with, or of the wrong kind."""
+
+    exit_code = 6

@@ -1,0 +1,1 @@
+"""Labelled frames, and how masks are scored."""

@@ -1,0 +1,65 @@
+"""What a dataset is, and how one is named on the command line.
+
+`SPEC` is `camvid:DIR`, `folder:DIR` or `street:` (procedural, endless, labelled; options after `?`:
+`street:?seed=7&frames=200`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]  # [H, W, 3] RGB
+Labels = NDArray[np.uint8]  # [H, W], 255 = ignore
+Colour = tuple[int, int, int]
+
+IGNORE = 255
+
+
+class DatasetError(Exception):
+    """A dataset that is missing, empty or malformed; one sentence with cause and next step."""
+
+    exit_code = 6
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One labelled frame; `name` is unique within its split and stable across runs."""
+
+    name: str
+    frame: Frame
+    labels: Labels
+
+
+class Dataset(Protocol):
+    """A finite, indexable sequence of scenes with a fixed set of classes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def palette(self) -> tuple[Colour, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Scene: ...
+
+    def __iter__(self) -> Iterator[Scene]: ...
+
+
+def open_dataset(spec: str, split: str) -> Dataset:
+    """Open the dataset that `spec` names; a wrong name or an unreadable folder raises `DatasetError`."""
+    from scenes.camvid import CamVid
+    from scenes.folder import Folder
+    from scenes.street import Street
+
+    kind, _, rest = spec.partition(":")
+    readers = {"camvid": CamVid, "folder": Folder, "street": Street.from_options}
+    if kind not in readers or ":" not in spec:
+        known = ", ".join(f"{name}:" for name in readers)
+        raise DatasetError(f"unknown dataset {spec!r}: expected one of {known} (e.g. camvid:DIR)")
+    return readers[kind](rest, split)
