@@ -1,0 +1,1 @@
+"""A deployable model: spec, bundle on disk, sessions that run it, and the pixel loops."""

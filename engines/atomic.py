@@ -14,12 +14,16 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success rename it over `path`, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes 0600: unreadable for the service that runs the stream
+        temporary.chmod(
+            0o644
+        )  # mkstemp makes 0600: unreadable for the service that runs the stream
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

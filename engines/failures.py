@@ -8,7 +8,7 @@
     └── Refused         6   a bundle, checkpoint, ONNX file or dataset was not accepted
 
 The sentence says what happened, the likely cause, and the next command to type.
-Rooms that may not import this one raise their own exception with an `exit_code`; see `engines.command`.
+Rooms that may not import this one raise an exception of their own with an `exit_code`.
 """
 
 

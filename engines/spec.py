@@ -1,4 +1,4 @@
-"""What a model needs to be fed and read: the spec that stands beside every checkpoint and bundle."""
+"""What a model needs to be fed and read: the spec beside every checkpoint and in each bundle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from engines.failures import Refused
 
@@ -63,7 +63,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 254:
-            raise ValueError(f"a model has 1 to 254 classes (255 = ignore), got {len(self.classes)}")
+            raise ValueError(
+                f"a model has 1 to 254 classes (255 = ignore), got {len(self.classes)}"
+            )
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.classes)} classes but {len(self.palette)} palette colours")
         if min(self.input_size) < 32:
@@ -119,4 +121,4 @@ def canonical_json(data: object) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in cast(list[Any], value)) if isinstance(value, list) else value
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

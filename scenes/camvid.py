@@ -52,7 +52,7 @@ class CamVid:
         frames = Path(folder, split)
         if not frames.is_dir():
             raise DatasetError(
-                f"no CamVid split at {frames}: give the folder that holds {split}/ and {split}annot/"
+                f"no CamVid split at {frames}: give the folder with {split}/ and {split}annot/"
             )
         self._labels = Path(folder, f"{split}annot")
         self._frames = sorted(p for p in frames.iterdir() if p.suffix.lower() in FRAME_SUFFIXES)

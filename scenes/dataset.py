@@ -52,7 +52,7 @@ class Dataset(Protocol):
 
 
 def open_dataset(spec: str, split: str) -> Dataset:
-    """Open the dataset that `spec` names; a wrong name or an unreadable folder raises `DatasetError`."""
+    """Open the dataset that `spec` names; a wrong or unreadable one raises `DatasetError`."""
     from scenes.camvid import CamVid
     from scenes.folder import Folder
     from scenes.street import Street

@@ -1,4 +1,4 @@
-"""What every test may use: the real data where there is some, and capability marks that never hide."""
+"""What every test may use: the real data where there is some, and marks that never hide."""
 
 from __future__ import annotations
 

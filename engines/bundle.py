@@ -1,0 +1,203 @@
+"""A bundle: one folder with everything that is needed to run a model, every file hash-checked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engines.atomic import replacing_folder, write_bytes, write_text
+from engines.failures import Refused, UsageError
+from engines.manifest import NAME, BundleFile, Manifest
+from engines.spec import ModelSpec
+
+CPU_FLAVOUR = {"int8": "u8", "mixed": "u8"}  # the s8 graphs are TensorRT's: float speed on a CPU
+REPORT = "reports/accuracy.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One frame that ships with the bundle, and the labels FP32 gave it at build time."""
+
+    frame: NDArray[np.uint8]  # [H, W, 3]
+    labels: NDArray[np.uint8]  # [H, W]
+
+
+class Bundle:
+    """A verified bundle on disk. `Bundle.open` is the only way in."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    @staticmethod
+    def open(root: Path) -> Bundle:
+        """Load the manifest and verify every listed file; a mismatch raises `Refused`."""
+        bundle = Bundle(root, Manifest.load(root))
+        for file in bundle.manifest.files:
+            bundle.read(file)
+        return bundle
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec of the bundled model."""
+        return self.manifest.spec
+
+    def read(self, file: BundleFile) -> bytes:
+        """The bytes of a file, checked against the manifest before anybody parses them."""
+        path = self.root / file.name
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise Refused(f"{self.root}: the manifest names a file outside the bundle")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise Refused(
+                f"{path} cannot be read ({error.strerror}): build the bundle again"
+            ) from None
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != file.sha256:
+            raise Refused(
+                f"{path} is not the file that was built: sha256 {digest[:12]}…, "
+                f"manifest says {file.sha256[:12]}…; build the bundle again"
+            )
+        return data
+
+    def graph(self, precision: str, flavour: str | None = None) -> BundleFile:
+        """The ONNX file of a precision; `flavour` u8 or s8 for INT8, by default the CPU's."""
+        flavour = flavour or CPU_FLAVOUR.get(precision)
+        file = self.manifest.find("onnx", precision=precision, flavour=flavour)
+        if file is None:
+            built = sorted(
+                {f.precision for f in self.manifest.files if f.kind == "onnx" and f.precision}
+            )
+            raise UsageError(
+                f"this bundle has no {precision} graph, only {', '.join(built)}: "
+                f"build it with python export/build_engine.py --{precision}"
+            )
+        return file
+
+    def plan(self, target: str, precision: str) -> BundleFile | None:
+        """The TensorRT plan for a target and precision, if one was built."""
+        return self.manifest.find("plan", target=target, precision=precision)
+
+    def golden(self) -> list[Golden]:
+        """The bundled golden frames with their FP32 labels."""
+        files = self.manifest.files
+        frames = [f for f in files if f.kind == "golden-frame"]
+        labels = [f for f in files if f.kind == "golden-labels"]
+        pairs = zip(frames, labels, strict=True)
+        return [Golden(self._picture(f), self._picture(label)) for f, label in pairs]
+
+    def report(self) -> dict[str, Any] | None:
+        """The accuracy report stored in this bundle by `calibration/report.py`, or None."""
+        file = self.manifest.find("report")
+        return None if file is None else dict(json.loads(self.read(file)))
+
+    def choose_precision(self, target: str) -> tuple[str, str]:
+        """The fastest precision within the report's gate, and why in one sentence.
+
+        Without a report it is the precision that the bundle was built for.
+        """
+        report = self.report()
+        rows = [] if report is None else report["rows"]
+        rows = [r for r in rows if r["target"] == target and r["shipped"]]
+        limit = 0.0 if report is None else float(report["gate"]["max_drop"])
+        within = [r for r in rows if r["drop"] <= limit]
+        if not within:
+            built = self.manifest.precision
+            why = (
+                "no accuracy report for this target"
+                if not rows
+                else "no precision is within the gate"
+            )
+            if rows:
+                built = "fp32"
+            return (
+                built,
+                f"{built}: {why}; measure with python calibration/report.py --bundle {self.root}",
+            )
+        best = min(within, key=lambda row: float(row["p50_ms"]))
+        precision = str(best["precision"])
+        return precision, (
+            f"{precision}: fastest within {limit:g} points of FP32 "
+            f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f})"
+        )
+
+    def add_report(self, report: dict[str, Any]) -> Bundle:
+        """Store an accuracy report in the bundle (replacing an older one); the updated bundle."""
+        data = (json.dumps(report, indent=1) + "\n").encode()
+        write_bytes(self.root / REPORT, data)
+        others = tuple(f for f in self.manifest.files if f.kind != "report")
+        files = (*others, _describe(REPORT, data, "report"))
+        manifest = replace(self.manifest, files=files)
+        write_text(self.root / NAME, json.dumps(manifest.to_json(), indent=1) + "\n")
+        return Bundle(self.root, manifest)
+
+    def _picture(self, file: BundleFile) -> NDArray[np.uint8]:
+        self.read(file)
+        return np.asarray(Image.open(self.root / file.name))
+
+
+class BundleWriter:
+    """Collects the files of a new bundle in a temporary folder; see `writing_bundle`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: list[BundleFile] = []
+
+    def path(self, name: str) -> Path:
+        """Where to write the file `name` before it is `add`ed."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def add(self, name: str, kind: str, **facts: str | None) -> BundleFile:
+        """List a file that now stands at `path(name)`."""
+        file = _describe(name, self.path(name).read_bytes(), kind, **facts)
+        self._files.append(file)
+        return file
+
+    def add_bytes(self, name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:
+        """Write and list a file."""
+        self.path(name).write_bytes(data)
+        return self.add(name, kind, **facts)
+
+    def add_golden(self, golden: list[Golden]) -> None:
+        """Store golden frames and their FP32 labels as PNG."""
+        for index, item in enumerate(golden):
+            for kind, picture in (("frame", item.frame), ("labels", item.labels)):
+                name = f"golden/{index}.{kind}.png"
+                Image.fromarray(picture).save(self.path(name))
+                self.add(name, f"golden-{kind}")
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Write `manifest.json` with the files that were added."""
+        manifest = replace(manifest, files=tuple(self._files))
+        (self.folder / NAME).write_text(json.dumps(manifest.to_json(), indent=1) + "\n")
+        return manifest
+
+
+@contextlib.contextmanager
+def writing_bundle(root: Path) -> Iterator[BundleWriter]:
+    """Write a bundle that replaces `root` as a whole, or leaves it alone if anything fails.
+
+    Only a folder that is a bundle (or empty, or absent) is ever replaced.
+    """
+    if root.exists() and not root.is_dir():
+        raise Refused(f"{root} is a file: give --out a folder")
+    if root.is_dir() and any(root.iterdir()) and not (root / NAME).exists():
+        raise Refused(f"{root} is not empty and no bundle: give --out another folder")
+    with replacing_folder(root) as folder:
+        yield BundleWriter(folder)
+
+
+def _describe(name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:
+    return BundleFile(name, kind, hashlib.sha256(data).hexdigest(), len(data), **facts)

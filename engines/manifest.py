@@ -1,0 +1,86 @@
+"""`manifest.json`: what a bundle is and what each of its files is; never the file's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines.failures import Refused
+from engines.spec import ModelSpec, canonical_json
+
+FORMAT = 1
+NAME = "manifest.json"
+PRECISIONS = ("fp32", "fp16", "int8", "mixed")
+TARGETS = ("cpu", "tensorrt", "tensorrt-rtx")
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One file of a bundle.
+
+    `kind` is checkpoint, onnx, plan, sidecar, ranges, golden-frame, golden-labels or report;
+    `flavour` is u8 or s8 for INT8 graphs; `target` is set for plans and their sidecars.
+    """
+
+    name: str
+    kind: str
+    sha256: str
+    bytes: int
+    precision: str | None = None
+    flavour: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`; `precision` is the one the bundle was built for."""
+
+    spec: ModelSpec
+    precision: str
+    files: tuple[BundleFile, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def find(self, kind: str, **facts: str | None) -> BundleFile | None:
+        """The one file of this kind with these facts, or None."""
+        for file in self.files:
+            if file.kind == kind and all(getattr(file, k) == v for k, v in facts.items()):
+                return file
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data with a `digest` over its own canonical form."""
+        # Through JSON once, so that tuples digest as the lists they will be read back as.
+        data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        data["digest"] = _digest(data)
+        return data
+
+    @staticmethod
+    def load(folder: Path) -> Manifest:
+        """Read and check a bundle's manifest; a missing or altered one raises `Refused`."""
+        path = folder / NAME
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+            digest = data.pop("digest")
+            if digest != _digest(data):
+                raise Refused(f"{path} was altered after the build: build the bundle again")
+            if data["format"] != FORMAT:
+                raise Refused(f"{path} has format {data['format']}, this version reads {FORMAT}")
+            data["files"] = tuple(BundleFile(**file) for file in data["files"])
+            data["spec"] = ModelSpec.from_json(data["spec"])
+            return Manifest(**data)
+        except FileNotFoundError:
+            raise Refused(
+                f"no bundle at {folder}: build one with python export/build_engine.py --int8"
+            ) from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Refused(f"{path} is not a valid manifest: {error}") from error
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""The `cpu` target: onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from engines.failures import Refused
+from engines.spec import ModelSpec
+
+ERRORS_ONLY = 3  # onnxruntime's log level: 0 verbose .. 4 fatal
+
+
+class OnnxRuntimeSession:
+    """Runs a graph `frames` uint8 [1, H, W, 3] -> `logits` float32 [1, C, h, w] on the CPU."""
+
+    target = "cpu"
+
+    def __init__(
+        self, graph: bytes, spec: ModelSpec, precision: str, threads: int | None = None
+    ) -> None:
+        self.spec = spec
+        self.precision = precision
+        self.threads = threads or os.cpu_count() or 1
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen classes of its own, all Exception
+            reason = str(error).splitlines()[0]
+            raise Refused(f"onnxruntime does not accept the {precision} graph: {reason}") from error
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.precision} on cpu (onnxruntime {onnxruntime.__version__}, {threads})"
+
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits [N, C, h, w] of frames [N, H, W, 3]; N must be the graph's batch size."""
+        expected = (*self.spec.input_size, 3)
+        if frames.dtype != np.uint8 or frames.shape[1:] != expected:
+            raise ValueError(
+                f"model input is uint8 [N, {expected[0]}, {expected[1]}, 3], "
+                f"got {frames.dtype} {list(frames.shape)}"
+            )
+        (logits,) = self._session.run(["logits"], {"frames": frames})
+        return np.asarray(logits, np.float32)
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._session
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

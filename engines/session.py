@@ -1,0 +1,67 @@
+"""What runs a model: one small interface, one implementation per target."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import Bundle
+from engines.failures import DeviceMissing, UsageError
+from engines.manifest import TARGETS
+from engines.spec import ModelSpec
+
+
+class Session(Protocol):
+    """A loaded model. Not for use from two threads at once."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """One line for people: target, precision, library, threads."""
+        ...
+
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits [N, C, h, w] of frames [N, H, W, 3] at the spec's size."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def open_session(
+    bundle: Bundle, precision: str, target: str = "cpu", threads: int | None = None
+) -> Session:
+    """Open the model for a target; an unavailable one is an error, never another target."""
+    if target == "auto":
+        target = "cpu"
+    if target not in TARGETS:
+        raise UsageError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+    if target == "cpu":
+        from engines.onnxruntime_session import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(
+            bundle.read(bundle.graph(precision)), bundle.spec, precision, threads
+        )
+    raise DeviceMissing(
+        f"target {target} cannot run here: executing plans needs an NVIDIA GPU, and this version "
+        "builds plans but runs the cpu target alone; use --target cpu"
+    )

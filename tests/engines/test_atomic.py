@@ -1,0 +1,44 @@
+"""Nothing half-written, ever: the old content survives a failure at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.atomic import replacing, replacing_folder, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_temporary_file_keeps_the_suffix_that_encoders_go_by(tmp_path: Path) -> None:
+    with replacing(tmp_path / "clip.mp4") as temporary:
+        assert temporary.suffix == ".mp4"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    for content in ("one", "two"):
+        with replacing_folder(target) as folder:
+            (folder / content).write_text(content)
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_failed_rebuild_keeps_the_old_folder(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    with replacing_folder(target) as folder:
+        (folder / "good").write_text("good")
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as folder:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+    assert [p.name for p in target.iterdir()] == ["good"]
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
