@@ -16,7 +16,7 @@ from PIL import Image
 
 from engines.atomic import replacing_folder, write_bytes, write_text
 from engines.failures import Refused, UsageError
-from engines.manifest import NAME, BundleFile, Manifest
+from engines.manifest import NAME, BundleFile, Manifest, find
 from engines.spec import ModelSpec
 
 CPU_FLAVOUR = {"int8": "u8", "mixed": "u8"}  # the s8 graphs are TensorRT's: float speed on a CPU
@@ -73,7 +73,7 @@ class Bundle:
     def graph(self, precision: str, flavour: str | None = None) -> BundleFile:
         """The ONNX file of a precision; `flavour` u8 or s8 for INT8, by default the CPU's."""
         flavour = flavour or CPU_FLAVOUR.get(precision)
-        file = self.manifest.find("onnx", precision=precision, flavour=flavour)
+        file = self.manifest.find("onnx", precision=precision, flavour=flavour, target=None)
         if file is None:
             built = sorted(
                 {f.precision for f in self.manifest.files if f.kind == "onnx" and f.precision}
@@ -151,7 +151,7 @@ class BundleWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: list[BundleFile] = []
+        self.files: list[BundleFile] = []
 
     def path(self, name: str) -> Path:
         """Where to write the file `name` before it is `add`ed."""
@@ -162,13 +162,29 @@ class BundleWriter:
     def add(self, name: str, kind: str, **facts: str | None) -> BundleFile:
         """List a file that now stands at `path(name)`."""
         file = _describe(name, self.path(name).read_bytes(), kind, **facts)
-        self._files.append(file)
+        self.files.append(file)
         return file
 
     def add_bytes(self, name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:
         """Write and list a file."""
         self.path(name).write_bytes(data)
         return self.add(name, kind, **facts)
+
+    def search(self, kind: str, **facts: str | None) -> BundleFile | None:
+        """The file that was added with these facts, or None."""
+        return find(self.files, kind, **facts)
+
+    def find(self, kind: str, **facts: str | None) -> BundleFile:
+        """The file that was added with these facts; without it the build cannot go on."""
+        file = self.search(kind, **facts)
+        if file is None:
+            wanted = " ".join(str(fact) for fact in (*facts.values(), kind) if fact)
+            raise UsageError(f"this build has no {wanted}: INT8 needs calibration data (--data)")
+        return file
+
+    def read(self, file: BundleFile) -> bytes:
+        """The bytes of a file that was added."""
+        return (self.folder / file.name).read_bytes()
 
     def add_golden(self, golden: list[Golden]) -> None:
         """Store golden frames and their FP32 labels as PNG."""
@@ -180,7 +196,7 @@ class BundleWriter:
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Write `manifest.json` with the files that were added."""
-        manifest = replace(manifest, files=tuple(self._files))
+        manifest = replace(manifest, files=tuple(self.files))
         (self.folder / NAME).write_text(json.dumps(manifest.to_json(), indent=1) + "\n")
         return manifest
 

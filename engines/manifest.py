@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,7 @@ class Manifest:
 
     def find(self, kind: str, **facts: str | None) -> BundleFile | None:
         """The one file of this kind with these facts, or None."""
-        for file in self.files:
-            if file.kind == kind and all(getattr(file, k) == v for k, v in facts.items()):
-                return file
-        return None
+        return find(self.files, kind, **facts)
 
     def to_json(self) -> dict[str, Any]:
         """JSON data with a `digest` over its own canonical form."""
@@ -80,6 +78,14 @@ class Manifest:
             ) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Refused(f"{path} is not a valid manifest: {error}") from error
+
+
+def find(files: Sequence[BundleFile], kind: str, **facts: str | None) -> BundleFile | None:
+    """The first file of this kind with these facts, or None."""
+    for file in files:
+        if file.kind == kind and all(getattr(file, k) == v for k, v in facts.items()):
+            return file
+    return None
 
 
 def _digest(data: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""PyTorch -> ONNX -> engines, and the verification of every step."""

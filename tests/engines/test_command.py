@@ -1,0 +1,73 @@
+"""The shape of every command: exit codes, one sentence for a foreseen failure, JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.command import run_command
+from engines.failures import DeviceMissing, GateFailed, Refused, SourceFailed, UsageError
+from scenes.dataset import DatasetError
+
+
+@dataclass(frozen=True)
+class Options:
+    json: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    folder: Path
+    score: np.float32
+    exit_code: int = 0
+
+
+def run_with(error: Exception | None, result: Result, json_file: Path | None = None) -> int:
+    def run(_: Options) -> Result:
+        if error is not None:
+            raise error
+        return result
+
+    return run_command([], lambda _: Options(json_file), run, lambda r: print(r.folder))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (GateFailed("x"), 3),
+        (DeviceMissing("x"), 4),
+        (SourceFailed("x"), 5),
+        (Refused("x"), 6),
+        (DatasetError("x"), 6),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_foreseen_failures_have_their_exit_code_and_one_line(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_with(error, Result(Path(), np.float32(0))) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_with(ZeroDivisionError(), Result(Path(), np.float32(0)))
+
+
+def test_json_is_written_even_when_a_gate_failed(tmp_path: Path) -> None:
+    result = Result(Path("a/b"), np.float32(0.5), exit_code=3)
+    assert run_with(None, result, tmp_path / "new" / "out.json") == 3
+    written = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert written == {"folder": "a/b", "score": 0.5, "exit_code": 3}
+
+
+def test_usage_errors_of_options_are_not_tracebacks() -> None:
+    def parse(_: list[str] | None) -> Options:
+        raise UsageError("--a and --b exclude each other")
+
+    assert run_command([], parse, lambda o: o, print) == 2
