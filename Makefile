@@ -1,0 +1,57 @@
+# One environment, .venv; reruns are instant. `make demo` first, then `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+VIDEO ?= street:
+MODEL := camvid-mobilenetv2
+BUNDLE := artifacts/$(MODEL)
+DEMO := artifacts/demo
+SOURCES := scenes engines crf calibration train export runtime benchmarks tests
+
+.PHONY: demo test check bench gpu install clean
+.DELETE_ON_ERROR:
+
+# Build the INT8 bundle, measure it, stream through it: everything a first look needs.
+demo: install
+	@mkdir -p $(DEMO)
+	$(BIN)/python export/build_engine.py --int8
+	$(BIN)/python calibration/report.py --bundle $(BUNDLE) --data street: --split val \
+	  --html $(DEMO)/report.html --json $(DEMO)/report.json
+	$(BIN)/python runtime/stream.py --camera '$(VIDEO)' --bundle $(BUNDLE) --frames 300 --headless \
+	  --record $(DEMO)/stream.mp4 --json $(DEMO)/stream.json
+	$(BIN)/python runtime/contact_sheet.py $(DEMO)/stream.mp4 $(DEMO)/frames.png
+	@echo
+	@echo "annotated video   $(DEMO)/stream.mp4"
+	@echo "some of its frames  $(DEMO)/frames.png"
+	@echo "accuracy report   $(DEMO)/report.html"
+	@echo "next: $(BIN)/python runtime/stream.py --camera 0"
+
+# The default suite: no GPU, camera, network or data set needed.
+test: install
+	$(BIN)/python -m pytest
+
+# Style, types, import arrows, and CUDA sources where nvcc is.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
+
+bench: install
+	$(BIN)/python benchmarks/engines.py --bundle $(BUNDLE)
+
+# On a machine with an NVIDIA GPU: nothing may be skipped.
+gpu: install
+	REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed to build and test (a device runs on 3.10): make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[window,train,export,dev]'
+	@if command -v nvidia-smi >/dev/null; then $(BIN)/pip install -q -e '.[gpu,tensorrt]' || \
+	  echo "the GPU extras did not install (see above): the CPU path works without them"; fi
+	@touch $@
+
+clean:
+	rm -rf .venv artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
