@@ -1,4 +1,4 @@
-"""The plan builder: driven with small fakes of TensorRT 10 and 11, and with the real RTX library."""
+"""The plan builder: driven with fakes of TensorRT 10 and 11, and with the real RTX library."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def tiny_graph() -> bytes:
         helper.make_node("Cast", ["frames"], ["half"], to=types.FLOAT16),
         helper.make_node("Transpose", ["half"], ["nchw"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["nchw", "w"], ["stem"], pads=[1] * 4, strides=[2, 2]),
-        helper.make_node(
-            "Conv", ["stem", "d"], ["atrous"], pads=[6] * 4, dilations=[6, 6], group=32
-        ),
+        helper.make_node("Conv", ["stem", "d"], ["atrous"], group=32, **atrous),
         helper.make_node("Cast", ["atrous"], ["logits"], to=types.FLOAT),
     ]
     graph = helper.make_graph(
