@@ -1,0 +1,63 @@
+"""Mean-field inference with Potts compatibility over Gaussian kernels (NumPy).
+
+Krähenbühl and Koltun 2011, algorithm 1, with the semantics of their DenseCRF code: fully parallel
+updates from Q = softmax(-U), a fixed number of them, and each kernel K normalised on both sides as
+n K n with n = 1/sqrt(K 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crf.permutohedral import Floats, Lattice
+
+LEAST_PROBABILITY = 1e-5  # the clip of pydensecrf's unary_from_softmax; the rest is not rescaled
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One weighted term w n K n of the pairwise energy; `norm` is n, float32 [N]."""
+
+    lattice: Lattice
+    norm: Floats
+    weight: float
+
+    @staticmethod
+    def of(features: Floats, weight: float) -> Kernel:
+        """The kernel of unit Gaussians around `features` [N, d], symmetrically normalised."""
+        lattice = Lattice(features)
+        mass = lattice.filter(np.ones((len(features), 1), np.float32))[:, 0].astype(np.float64)
+        return Kernel(lattice, (1 / np.sqrt(mass + 1e-20)).astype(np.float32), weight)
+
+    def message(self, marginals: Floats) -> Floats:
+        """w n K n Q: what pixels alike say about each class, float32 [C, N] -> [C, N]."""
+        filtered: Floats = self.lattice.filter((marginals * self.norm).T).T
+        return filtered * (self.norm * np.float32(self.weight))
+
+
+def unary_energies(logits: Floats, temperature: float) -> Floats:
+    """U = min(-log softmax(logits / temperature), -log 1e-5), float32 [C, N] -> [C, N]."""
+    with np.errstate(over="ignore"):  # an overflow to -inf is probability 0, clipped below
+        scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
+    surprise: Floats = np.log(np.exp(scaled).sum(axis=0)) - scaled
+    return np.minimum(surprise, np.float32(-np.log(LEAST_PROBABILITY)))
+
+
+def infer(unary: Floats, kernels: Sequence[Kernel], iterations: int) -> Floats:
+    """Marginals Q float32 [C, N] after `iterations` updates Q = softmax(-U + sum_k w_k n K n Q)."""
+    marginals = _softmax(-unary)
+    for _ in range(iterations):
+        field = -unary
+        for kernel in kernels:
+            field += kernel.message(marginals)
+        marginals = _softmax(field)
+    return marginals
+
+
+def _softmax(field: Floats) -> Floats:
+    result: Floats = np.exp(field - field.max(axis=0))
+    result /= result.sum(axis=0)
+    return result
