@@ -38,7 +38,10 @@ def marginals_of_pydensecrf(frame: NDArray[np.uint8], logits: Floats, params: Cr
     crf.setUnaryEnergy(unary_from_softmax(exponents / exponents.sum(axis=0)))
     crf.addPairwiseGaussian(sxy=params.sigma_gamma, compat=params.w2)
     crf.addPairwiseBilateral(
-        sxy=params.sigma_alpha, srgb=params.sigma_beta, rgbim=frame, compat=params.w1
+        sxy=params.sigma_alpha,
+        srgb=params.sigma_beta,
+        rgbim=frame.copy(),  # it refuses read-only memory, which decoded frames are
+        compat=params.w1,
     )
     return np.array(crf.inference(params.iterations)).reshape(logits.shape)
 
