@@ -1,8 +1,8 @@
 """Gaussian filtering in d dimensions on the permutohedral lattice (Adams, Baek and Davis 2010).
 
 The exact arithmetic is that of Krähenbühl and Koltun's DenseCRF code, which pydensecrf wraps:
-embedding in float32, blur taps 1/2, 1, 1/2 (below: twice the paper's, a constant that cancels in
-the CRF's normalisation), no vertex beyond those that a point touches.
+embedding in float32, blur taps 1/2, 1, 1/2 (twice the paper's: a constant factor, which the CRF's
+normalisation cancels), and no vertex beyond those that a point touches.
 """
 
 from __future__ import annotations
@@ -62,17 +62,18 @@ class Lattice:
         return result
 
     def _blur(self, values: Floats) -> Floats:
+        """v + (the vertex before + the one after) / 2, axis by axis."""
         for before, after in self._neighbours:
             blurred = np.zeros_like(values)
             inside = blurred[:-1]
-            np.add(values[before], values[after], out=inside)
+            np.add(np.take(values, before, axis=0), np.take(values, after, axis=0), out=inside)
             inside *= np.float32(0.5)
             inside += values[:-1]
             values = blurred
         return values
 
     def _slice(self, values: Floats) -> Floats:
-        """Vertex values to point values, rows gathered with np.take: 2x as fast as indexing."""
+        """Vertex values to point values; np.take gathers rows 2x as fast as indexing does."""
         result = np.zeros((self._points, values.shape[1]), np.float32)
         for corner, weight in zip(self._corners, self._weights, strict=True):
             part = np.take(values, corner, axis=0)
@@ -87,7 +88,7 @@ class _Simplex:
     """The lattice simplex around each point.
 
     origin: int64 [d, N], coordinates of its vertex of remainder 0 (the d+1st is implied: sum 0).
-    rank: int64 [d + 1, N], place of each coordinate in the descending order of the remainders.
+    rank: int64 [d + 1, N], place of each coordinate of (point - origin) in descending order.
     weights: float32 [d + 1, N], barycentric weight of the vertex of each remainder.
     """
 
@@ -122,7 +123,7 @@ def _elevate(features: Floats) -> Floats:
     """Scale and rotate [N, d] into the plane of [d + 1, N] whose coordinates sum to 0."""
     points, dimensions = features.shape
     axis = np.arange(1, dimensions + 1)
-    deviation = np.float32(np.sqrt(2 / 3) * (dimensions + 1))  # of the whole splat-blur-slice
+    deviation = np.float32(np.sqrt(2 / 3) * (dimensions + 1))  # of splat, blur and slice together
     scale = (1 / np.sqrt(axis * (axis + 1)) * deviation).astype(np.float32)
     scaled = np.ascontiguousarray((features * scale).T)
     elevated = np.empty((dimensions + 1, points), np.float32)

@@ -49,7 +49,7 @@ def marginals_of_pydensecrf(frame: NDArray[np.uint8], logits: Floats, params: Cr
 def assert_same(case: Case, params: CrfParams) -> None:
     """Equal labels, marginals within 1e-4.
 
-    Most seen: 5e-6 on real frames, 2.3e-5 on constant ones, where a vertex sums thousands of
+    Most seen: 1.2e-5 on real frames, 2.3e-5 on constant ones, where a vertex sums thousands of
     pixels: pydensecrf does so in float32, the oracle in float64.
     """
     frame, logits = case
