@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,12 @@ class CrfParams:
 
     def __post_init__(self) -> None:
         for name in ("sigma_alpha", "sigma_beta", "sigma_gamma", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"CRF {name} must be positive, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"CRF {name} must be positive, got {value}")
+        for name in ("w1", "w2"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"CRF {name} must be finite, got {getattr(self, name)}")
         if self.iterations < 0:
             raise ValueError(f"CRF iterations must be >= 0, got {self.iterations}")
 

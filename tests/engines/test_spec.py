@@ -38,6 +38,8 @@ def test_json_round_trip(tmp_path: Path) -> None:
         ({"resize": "letterbox"}, "letterbox"),
         ({"input_size": [8, 8]}, "32"),
         ({"crf": {"w1": 1}}, "sigma_alpha"),
+        ({"crf": vars(SPEC.crf) | {"w1": float("nan")}}, "w1"),
+        ({"crf": vars(SPEC.crf) | {"sigma_beta": 0}}, "sigma_beta"),
     ],
 )
 def test_a_malformed_spec_is_refused(change: dict[str, object], said: str) -> None:
