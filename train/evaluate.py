@@ -1,0 +1,157 @@
+"""Score a checkpoint or a bundle's engine on a labelled split: IoU, pixel and boundary accuracy.
+
+Without --checkpoint or --bundle it scores the model that ships with the repository.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.command import parser, run_command
+from engines.failures import Refused, UsageError
+
+if TYPE_CHECKING:
+    from engines.session import Session
+    from engines.spec import CrfParams, ModelSpec
+    from scenes.scores import Summary
+    from train.evaluation import Predict
+
+FLAVOURS = ("u8", "s8")
+CRF_MODES = ("off", "exact")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of `python train/evaluate.py`; contradictory ones raise `UsageError`."""
+
+    data: str
+    split: str = "val"
+    checkpoint: Path | None = None
+    bundle: Path | None = None
+    precision: str | None = None
+    flavour: str | None = None
+    target: str = "cpu"
+    output_stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    crf: str = "off"
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint and self.bundle:
+            raise UsageError("--checkpoint and --bundle exclude each other: give one of them")
+        if self.bundle and self.precision is None:
+            raise UsageError("--bundle needs --precision: fp32, fp16, int8 or mixed")
+        if self.bundle and (self.output_stride or self.scales != (1.0,)):
+            raise UsageError(
+                "an engine's size and stride are fixed: --output-stride and --scales need "
+                "--checkpoint"
+            )
+        if not self.bundle and (self.precision or self.flavour):
+            raise UsageError("--precision and --flavour choose an engine: they need --bundle DIR")
+        if not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise UsageError("--scales must lie between 0.25 and 4")
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Flags -> Options."""
+    p = parser(__doc__, "python train/evaluate.py --data camvid:DIR --split val --flip")
+    p.set_defaults(**{f.name: f.default for f in dataclasses.fields(Options) if f.name != "data"})
+    add = p.add_argument
+    add("--data", required=True, metavar="SPEC", help="labelled frames, e.g. camvid:DIR")
+    add("--split", help="(%(default)s)")
+    add("--checkpoint", type=Path, metavar="F", help="a .safetensors with its .json beside it")
+    add("--bundle", type=Path, metavar="DIR", help="a bundle of export/build_engine.py")
+    add("--precision", help="the bundle's engine: fp32, fp16, int8 or mixed")
+    add("--flavour", choices=FLAVOURS, help="INT8 graph: u8 (CPU) or s8 (TensorRT's numbers)")
+    add("--target", help="what runs the engine (%(default)s)")
+    add("--output-stride", type=int, metavar="N", help="8, 16 or 32 in place of the spec's")
+    add("--scales", type=float, nargs="+", metavar="S", help="average over these scales (1.0)")
+    add("--flip", action="store_true", help="average with the mirrored frame")
+    add("--crf", choices=CRF_MODES, help="refine with the spec's CRF (%(default)s)")
+    values = vars(p.parse_args(argv))
+    return Options(**values | {"scales": tuple(values["scales"])})
+
+
+def run(options: Options) -> Summary:
+    """Score the model over the split."""
+    from scenes.dataset import open_dataset
+    from train.evaluation import averaged, evaluate
+
+    dataset = open_dataset(options.data, options.split)
+    with opened(options) as (predict, spec):
+        if dataset.classes != spec.classes:
+            raise Refused(
+                f"{options.data} has the classes {', '.join(dataset.classes)}, but the model "
+                f"{spec.name} was trained for {', '.join(spec.classes)}"
+            )
+        if options.flip or options.scales != (1.0,):
+            predict = averaged(predict, options.scales, options.flip)
+        return evaluate(predict, spec, dataset, crf_of(spec, options.crf))
+
+
+@contextmanager
+def opened(options: Options) -> Iterator[tuple[Predict, ModelSpec]]:
+    """The model that the flags name, as a prediction, with its spec."""
+    from train.checkpoint import bundled, load_model
+    from train.evaluation import predict_through, predict_with
+
+    if options.bundle:
+        with open_engine(options) as session:
+            yield predict_through(session), session.spec
+    else:
+        network, spec = load_model(options.checkpoint or bundled(), options.output_stride)
+        yield predict_with(network, spec), spec
+
+
+def open_engine(options: Options) -> Session:
+    """A session of the bundle; `--flavour` picks the INT8 graph, else the target does."""
+    from engines.bundle import Bundle
+    from engines.onnxruntime_session import OnnxRuntimeSession
+    from engines.session import open_session
+
+    assert options.bundle is not None
+    assert options.precision is not None
+    bundle = Bundle.open(options.bundle)
+    if options.flavour is None:
+        return open_session(bundle, options.precision, options.target)
+    if options.target != "cpu":
+        raise UsageError("--flavour picks an ONNX graph, which runs on --target cpu")
+    graph = bundle.read(bundle.graph(options.precision, options.flavour))
+    return OnnxRuntimeSession(graph, bundle.spec, options.precision)
+
+
+def crf_of(spec: ModelSpec, mode: str) -> CrfParams | None:
+    """The spec's CRF parameters, or None for "off"; their absence raises `UsageError`."""
+    if mode == "off":
+        return None
+    if spec.crf is None:
+        raise UsageError(f"the spec of {spec.name} has no CRF parameters: use --crf off")
+    return spec.crf
+
+
+def show(summary: Summary) -> None:
+    """A line per class, then the means."""
+    for name, iou in summary.per_class.items():
+        print(f"  {name:<14} {'-' if iou is None else f'{iou:.2f}':>6}")
+    print(f"mIoU {summary.miou:.2f}, pixel accuracy {summary.pixel_accuracy:.2f}")
+    if summary.boundary_f is not None and summary.trimap_accuracy is not None:
+        print(
+            f"boundary F (3 px) {summary.boundary_f:.2f}, "
+            f"trimap accuracy (3 px) {summary.trimap_accuracy:.2f}"
+        )
+    print(f"over {summary.images} images")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry."""
+    return run_command(argv, parse, run, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""Predictions of a checkpoint or a bundle's engine on frames of any size, and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from crf.dense_crf import DenseCrf
+from engines.labels import upsample_argmax
+from engines.preprocess import fit_frame
+from engines.session import Session
+from engines.spec import CrfParams, ModelSpec
+from scenes.dataset import Dataset, Frame, Labels
+from scenes.scores import ConfusionMatrix, SegmentationScores, Summary
+from train.deployable import Deployable
+
+Logits = NDArray[np.float32]
+Predict = Callable[[Frame], Logits]  # frame [H, W, 3] at the model's size -> scores [C, h, w]
+
+
+def predict_with(network: nn.Module, spec: ModelSpec) -> Predict:
+    """Prediction by a PyTorch network, on frames of any size."""
+    deployable = Deployable(network, spec).eval()
+
+    @torch.inference_mode()
+    def predict(frame: Frame) -> Logits:
+        batch = torch.tensor(frame).unsqueeze(0)
+        return np.asarray(deployable(batch)[0].numpy())
+
+    return predict
+
+
+def predict_through(session: Session) -> Predict:
+    """Prediction by an engine, on frames of its own size."""
+    return lambda frame: session.run(frame[None])[0]
+
+
+def averaged(predict: Predict, scales: Sequence[float], flip: bool) -> Predict:
+    """Mean softmax over scaled and mirrored versions of a frame, as log-probabilities [C, H, W].
+
+    Every version is a whole forward pass, its logits are brought to the frame's size first
+    (DeepLab v3, section 4.1, "Inference strategy").
+    """
+
+    def predict_averaged(frame: Frame) -> Logits:
+        height, width = frame.shape[:2]
+        total, count = torch.zeros(()), 0
+        for scale in scales:
+            scaled = fit_frame(frame, (round(height * scale), round(width * scale)))
+            for mirrored in (False, True)[: 1 + flip]:
+                logits = torch.tensor(predict(scaled[:, ::-1].copy() if mirrored else scaled))
+                total = total + softmax_at(logits.flip(-1) if mirrored else logits, height, width)
+                count += 1
+        return np.asarray((total / count).log().numpy())
+
+    return predict_averaged
+
+
+def softmax_at(logits: Tensor, height: int, width: int) -> Tensor:
+    """Logits [C, h, w] -> probabilities [C, H, W]."""
+    full = functional.interpolate(
+        logits[None], (height, width), mode="bilinear", align_corners=False
+    )
+    return full[0].softmax(dim=0)
+
+
+def evaluate(
+    predict: Predict, spec: ModelSpec, dataset: Dataset, crf: CrfParams | None = None
+) -> Summary:
+    """All scores over a dataset, each image at the size of its labels; `crf` refines the masks."""
+    scores = SegmentationScores(spec.classes)
+    refine = Refinement(len(spec.classes), crf) if crf else None
+    for scene in tqdm(dataset, "evaluating", len(dataset), disable=None):
+        logits = predict(fit_frame(scene.frame, spec.input_size))
+        labels = (
+            refine(scene.frame, logits) if refine else upsample_argmax(logits, scene.labels.shape)
+        )
+        scores.add(scene.labels, labels)
+    return scores.summary()
+
+
+class Refinement:
+    """The CRF, built once per frame size."""
+
+    def __init__(self, classes: int, params: CrfParams) -> None:
+        self._classes, self._params = classes, params
+        self._built: dict[tuple[int, int], DenseCrf] = {}
+
+    def __call__(self, frame: Frame, logits: Logits) -> Labels:
+        size = (frame.shape[0], frame.shape[1])
+        if size not in self._built:
+            self._built[size] = DenseCrf(size, self._classes, self._params)
+        return self._built[size].refine(frame, logits)
+
+
+def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
+    """Mean IoU in percent: what `evaluate` reports, without the slower boundary scores."""
+    confusion = ConfusionMatrix(len(spec.classes))
+    for scene in dataset:
+        logits = predict(fit_frame(scene.frame, spec.input_size))
+        confusion.add(scene.labels, upsample_argmax(logits, scene.labels.shape))
+    return 100 * confusion.miou

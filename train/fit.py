@@ -1,0 +1,213 @@
+"""Train a DeepLab v3+ on labelled frames; interrupt it at will and go on with --resume.
+
+--run DIR receives <name>.safetensors (the moving average of the weights), <name>.json (the spec
+that rebuilds the network), log.csv (a line per epoch) and state.pt (for --resume).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.command import parser, run_command
+from engines.failures import Refused, UsageError
+from train.fit_options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from engines.spec import ModelSpec
+    from scenes.dataset import Dataset, Scene
+    from train.deeplab import DeepLabV3Plus
+    from train.samples import Samples
+    from train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the weights are, and how good they were at the last validation (percent)."""
+
+    checkpoint: Path
+    miou: float
+    epochs: int
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Flags -> Options."""
+    p = parser(__doc__, "python train/fit.py --data camvid:DIR --mix street: --run runs/first")
+    p.set_defaults(**{f.name: f.default for f in dataclasses.fields(Options) if f.name != "data"})
+    add = p.add_argument
+    add(
+        "--data", action="append", required=True, metavar="SPEC", help="labelled frames; repeatable"
+    )
+    add("--split", help="training split (%(default)s)")
+    add("--val-split", help="validation split of the first --data (%(default)s)")
+    add("--mix", metavar="SPEC", help="draw random frames of this dataset into every epoch")
+    add("--mix-share", type=float, help="their share of an epoch (%(default)s)")
+    add("--architecture", metavar="NAME", help="%(default)s")
+    add("--name", help="name of the model and of its files (%(default)s)")
+    add("--init", type=Path, metavar="F", help="start from folded .npz or own .safetensors weights")
+    add("--run", type=Path, metavar="DIR", help="where state and weights go (%(default)s)")
+    add("--resume", action="store_true", help="go on with the run in --run")
+    add("--epochs", type=int, help="%(default)s")
+    add("--batch", type=int, help="%(default)s")
+    add("--crop", type=size, metavar="HxW", help="training crop (320x400)")
+    add("--input-size", type=size, metavar="HxW", help="the deployed input (360x480)")
+    add("--output-stride", type=int, help="8, 16 or 32 (%(default)s)")
+    add("--learning-rate", type=float, help="%(default)s, falling to 0 with power 0.9")
+    add("--backbone-rate", type=float, help="the backbone's factor on it (%(default)s)")
+    add("--weight-decay", type=float, help="%(default)s")
+    add("--ema", type=float, help="decay of the weights' moving average (%(default)s)")
+    add("--validate-every", type=int, metavar="N", help="epochs (%(default)s)")
+    add("--threads", type=int, help="0 = PyTorch's choice")
+    add("--seed", type=int, help="%(default)s")
+    values = vars(p.parse_args(argv))
+    return Options(**values | {"data": tuple(values["data"])})
+
+
+def size(text: str) -> tuple[int, int]:
+    """`360x480` -> (360, 480), height first."""
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, e.g. 360x480") from None
+    return height, width
+
+
+def run(options: Options) -> Result:
+    """Train from start or from the saved state to the last epoch."""
+    import torch
+
+    from scenes.dataset import open_dataset
+    from train.deeplab import build_model
+    from train.samples import Samples, class_weights, preload
+    from train.trainer import Trainer
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if not options.resume and (options.run / "state.pt").exists():
+        raise UsageError(f"{options.run} holds a run already: add --resume or choose another --run")
+    torch.manual_seed(options.seed)
+
+    datasets = [open_dataset(name, options.split) for name in options.data]
+    validation = open_dataset(options.data[0], options.val_split)
+    mix = open_dataset(options.mix, options.split) if options.mix else None
+    spec = new_spec(options, [*datasets, validation, *([mix] if mix else [])])
+    network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
+
+    scenes = [scene for dataset in datasets for scene in preload(dataset, spec.input_size)]
+    share = options.mix_share
+    mixed_in = round(len(scenes) * share / (1 - share)) if mix else 0
+    samples = Samples(scenes, spec.input_size, options.crop, mix, mixed_in)
+    if len(samples) < options.batch:
+        raise Refused(
+            f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"
+        )
+    if options.init and not options.resume:
+        initialise(network, options.init, spec, scenes)
+    weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
+    trainer = Trainer(network, spec, options, weights, len(samples) // options.batch)
+    if options.resume:
+        trainer.resume(options.run)
+    return fit(trainer, samples, validation, spec)
+
+
+def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec) -> Result:
+    """Epoch by epoch: train, validate every few, save everything."""
+    from train.checkpoint import save_checkpoint
+    from train.evaluation import mean_iou, predict_with
+
+    options = trainer.options
+    checkpoint = options.run / f"{spec.name}.safetensors"
+    while trainer.epoch < options.epochs:
+        line = trainer.train_epoch(samples)
+        done = trainer.epoch + 1
+        line["miou"] = None
+        if done % options.validate_every == 0 or done == options.epochs:
+            line["miou"] = mean_iou(predict_with(trainer.average, spec), spec, validation)
+        trainer.history.append(line)
+        save_checkpoint(checkpoint, trainer.average, spec)
+        trainer.save(options.run)
+        show_line(line)
+    miou = trainer.history[-1]["miou"]
+    assert miou is not None
+    return Result(checkpoint, miou, trainer.epoch)
+
+
+def new_spec(options: Options, datasets: list[Dataset]) -> ModelSpec:
+    """The spec of the network to be; datasets that disagree about the classes raise `Refused`."""
+    from engines.spec import ModelSpec
+
+    first = datasets[0]
+    for other in datasets[1:]:
+        if other.classes != first.classes:
+            raise Refused(
+                f"the datasets disagree about the classes: {first.classes} and {other.classes}"
+            )
+    return ModelSpec(
+        name=options.name,
+        architecture=options.architecture,
+        classes=first.classes,
+        palette=first.palette,
+        input_size=options.input_size,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        output_stride=options.output_stride,
+    )
+
+
+def initialise(network: DeepLabV3Plus, path: Path, spec: ModelSpec, scenes: list[Scene]) -> None:
+    """Fill the backbone from a folded .npz, or the whole network from a checkpoint."""
+    from train.checkpoint import fill, read_weights
+    from train.initial_weights import import_folded
+
+    if path.suffix == ".npz":
+        import_folded(network.backbone, path, normalised_batches(scenes, spec))
+    else:
+        fill(network, read_weights(path), path)
+
+
+def normalised_batches(scenes: list[Scene], spec: ModelSpec, batch: int = 8) -> Iterator[Tensor]:
+    """The scenes' frames as network input [N, 3, H, W]."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from train.deployable import Normalise
+
+    normalise = Normalise(spec)
+    for start in tqdm(range(0, len(scenes), batch), "measuring batch norm", disable=None):
+        frames = np.stack([scene.frame for scene in scenes[start : start + batch]])
+        yield normalise(torch.from_numpy(frames).permute(0, 3, 1, 2))
+
+
+def show_line(line: dict[str, float | None]) -> None:
+    """One epoch, for people."""
+    miou = line["miou"]
+    score = f", val mIoU {miou:.2f}" if miou is not None else ""
+    print(
+        f"epoch {line['epoch']}: loss {line['loss']:.4f}, {line['seconds']:.0f} s{score}",
+        flush=True,
+    )
+
+
+def show(result: Result) -> None:
+    """The outcome and the next command."""
+    print(f"val mIoU {result.miou:.2f} after {result.epochs} epochs: {result.checkpoint}")
+    print(
+        f"next: python export/build_engine.py --int8 --checkpoint {result.checkpoint} --data SPEC"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry."""
+    return run_command(argv, parse, run, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

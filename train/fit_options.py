@@ -1,0 +1,60 @@
+"""The settings of a training run, with their defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.failures import UsageError
+
+UNRELATED = ("json", "resume", "run", "threads")  # may change between the parts of a run
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of `python train/fit.py`; a value that cannot work raises `UsageError`."""
+
+    data: tuple[str, ...]
+    split: str = "train"
+    val_split: str = "val"
+    mix: str | None = None  # a dataset whose random frames fill `mix_share` of each epoch
+    mix_share: float = 0.2
+    architecture: str = "deeplabv3plus_mobilenetv2"
+    name: str = "deeplab"
+    init: Path | None = None
+    run: Path = Path("runs/latest")
+    resume: bool = False
+    epochs: int = 40
+    batch: int = 8
+    crop: tuple[int, int] = (320, 400)
+    input_size: tuple[int, int] = (360, 480)
+    output_stride: int = 16
+    learning_rate: float = 1e-3
+    backbone_rate: float = 0.3  # times the learning rate: pretrained layers need to move less
+    weight_decay: float = 0.01
+    ema: float = 0.995
+    validate_every: int = 5
+    threads: int = 0  # 0 = PyTorch's choice
+    seed: int = 0
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.validate_every < 1:
+            raise UsageError("--epochs and --validate-every must be at least 1")
+        if self.batch < 2:
+            raise UsageError(
+                "--batch must be at least 2: batch norm sees the image pooling's 1x1 map"
+            )
+        if min(self.crop) < 32 or min(self.input_size) < 32:
+            raise UsageError("--crop and --input-size must be at least 32x32")
+        if not 0 < self.mix_share < 1:
+            raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema {self.ema} is not in [0, 1)")
+
+    def settings(self) -> dict[str, Any]:
+        """What defines the run, as plain data: a resumed part must agree with it."""
+        data = dataclasses.asdict(self)
+        return {key: str(data[key]) for key in sorted(data.keys() - set(UNRELATED))}
