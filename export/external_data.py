@@ -1,0 +1,71 @@
+"""Weights that an ONNX file keeps in files beside it: read by us, so that no path escapes.
+
+The loaders of onnx and onnxruntime had a dozen holes here (CVE-2022-25882, CVE-2024-27318,
+CVE-2026-27489 and others: `..`, absolute paths, symbolic and hard links). Only a plain file with
+one name, directly in the ONNX file's own folder, is read: what torch and onnx write.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath
+
+from onnx import ModelProto, TensorProto
+
+from engines.failures import Refused
+
+
+def embed(model: ModelProto, folder: Path, limit: int) -> None:
+    """Move the external data of all initializers into the model, in place.
+
+    More than `limit` bytes in all, or anything but a plain file in `folder`, raises `Refused`.
+    """
+    for node in model.graph.node:
+        tensors = [tensor for item in node.attribute for tensor in (item.t, *item.tensors)]
+        if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
+            raise Refused(f"node {node.name!r} keeps an attribute in another file: embed it")
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor.raw_data = _read(tensor, folder, limit)
+            limit -= len(tensor.raw_data)
+            del tensor.external_data[:]
+            tensor.data_location = TensorProto.DEFAULT
+
+
+def _read(tensor: TensorProto, folder: Path, limit: int) -> bytes:
+    """The bytes that one initializer refers to."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    path = folder / _plain_name(entries.get("location", ""), tensor.name)
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
+        # O_NONBLOCK: a named pipe in the place of the file must not hang the command.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except ValueError:
+        raise Refused(f"tensor {tensor.name!r} has a malformed offset or length") from None
+    except OSError as error:
+        raise Refused(
+            f"{path} with the weights of {tensor.name!r} cannot be read ({error.strerror}): keep "
+            "the file itself, not a link to it, beside the ONNX file"
+        ) from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise Refused(f"{path} is not a plain file with one name: copy it, do not link it")
+        length = status.st_size - offset if length < 0 else length
+        if offset < 0 or offset + length > status.st_size or length > limit:
+            raise Refused(
+                f"tensor {tensor.name!r} asks for bytes {offset} to {offset + length} of {path}, "
+                f"which has {status.st_size}; at most {limit} more are accepted"
+            )
+        file.seek(offset)
+        return file.read(length)
+
+
+def _plain_name(location: str, tensor: str) -> str:
+    if PurePosixPath(location).name != location or location in ("", "..") or "\\" in location:
+        raise Refused(
+            f"tensor {tensor!r} keeps its weights at {location!r}: only a file directly in the "
+            "folder of the ONNX file is accepted; move it there and export again"
+        )
+    return location

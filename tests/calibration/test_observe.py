@@ -1,0 +1,154 @@
+"""Calibration ranges: right, streaming, reproducible, and never taken from rubbish."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from calibration.execution import load
+from calibration.observe import BINS, PERCENTILE, cut, expose, histogram, observe, quantizable
+from engines.failures import Refused
+
+Frames = list[NDArray[np.uint8]]
+
+
+def activations(model: ModelProto, frames: Frames) -> dict[str, NDArray[np.float32]]:
+    """The slow twin: every value of every frame at once."""
+    names = quantizable(model)
+    session = load(expose(model, names))
+    runs = [session.run(names, {"frames": frame[None]}) for frame in frames]
+    return {name: np.stack([run[i] for run in runs]) for i, name in enumerate(names)}
+
+
+def test_minmax_is_the_extremes_over_all_frames(miniature: ModelProto, frames: Frames) -> None:
+    expected = {
+        name: (float(values.min()), float(values.max()))
+        for name, values in activations(miniature, frames).items()
+    }
+    assert observe(miniature, frames) == expected
+
+
+def test_percentile_cuts_both_tails_to_within_a_bin(miniature: ModelProto, frames: Frames) -> None:
+    ranges = observe(miniature, frames, "percentile")
+    tail = (100 - PERCENTILE) / 2
+    for name, values in activations(miniature, frames).items():
+        step = (values.max() - values.min()) / BINS
+        expected = np.percentile(values, [tail, 100 - tail], method="inverted_cdf")
+        assert np.abs(np.array(ranges[name]) - expected).max() <= 1.01 * step, name
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_the_order_of_the_frames_does_not_change_a_bit(
+    miniature: ModelProto, frames: Frames, method: str
+) -> None:
+    assert observe(miniature, frames, method) == observe(miniature, frames[::-1], method)
+
+
+def test_only_what_may_be_quantized_is_observed(miniature: ModelProto) -> None:
+    names = quantizable(miniature)
+    assert "stem/Clip" in names
+    assert "stem/Conv" not in names  # read by its Clip alone
+    assert "point/Conv" in names  # a linear bottleneck
+    assert {"residual/Add", "aspp/Concat", "decoder/Resize", "Div", "logits"} <= set(names)
+    assert not {"Cast", "Transpose", "Sub"} & set(names)
+
+
+def test_other_tensors_can_be_asked_for(miniature: ModelProto, frames: Frames) -> None:
+    (low, high) = observe(miniature, frames, tensors=["stem/Conv"])["stem/Conv"]
+    assert low < 0
+    assert high > 0
+
+
+class Endless(Sequence[NDArray[np.uint8]]):
+    """`count` frames, made one at a time."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:  # type: ignore[override]
+        if index >= self.length:
+            raise IndexError(index)
+        return np.random.default_rng(index).integers(0, 256, (32, 48, 3), np.uint8)
+
+
+def peak_memory(model: ModelProto, count: int) -> int:
+    tracemalloc.start()
+    observe(model, Endless(count), "percentile")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_frames(miniature: ModelProto) -> None:
+    assert peak_memory(miniature, 48) < 1.2 * peak_memory(miniature, 3)
+
+
+def test_no_frames_are_refused(miniature: ModelProto) -> None:
+    with pytest.raises(Refused, match="no calibration frame"):
+        observe(miniature, [])
+
+
+def test_flat_frames_are_refused(miniature: ModelProto) -> None:
+    flat = [np.full((32, 48, 3), grey, np.uint8) for grey in (0, 0, 17)]
+    with pytest.raises(Refused, match="flat colour"):
+        observe(miniature, flat)
+
+
+def test_one_flat_frame_among_others_is_fine(miniature: ModelProto, frames: Frames) -> None:
+    black = np.zeros((32, 48, 3), np.uint8)
+    assert observe(miniature, [black, *frames]).keys() == observe(miniature, frames).keys()
+
+
+def test_frames_of_another_size_are_refused(miniature: ModelProto, frames: Frames) -> None:
+    with pytest.raises(Refused, match=r"\[16, 48, 3\].*\[32, 48, 3\]"):
+        observe(miniature, [*frames, frames[0][:16]])
+
+
+def test_a_diverged_network_is_refused_with_the_tensor(
+    miniature: ModelProto, frames: Frames
+) -> None:
+    broken = ModelProto()
+    broken.CopyFrom(miniature)
+    for tensor in broken.graph.initializer:
+        if tensor.name == "linear.bias":
+            tensor.CopyFrom(numpy_helper.from_array(np.full(24, np.nan, np.float32), tensor.name))
+    with pytest.raises(Refused, match="linear/Conv is not finite on calibration frame 0"):
+        observe(broken, frames)
+
+
+def test_an_unknown_method_is_an_error(miniature: ModelProto, frames: Frames) -> None:
+    with pytest.raises(ValueError, match=r"entropy.*known: minmax, percentile"):
+        observe(miniature, frames, "entropy")
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=200))
+def test_histogram_puts_each_value_within_a_bin_of_the_exact_one(numbers: list[float]) -> None:
+    values = np.sort(np.array(numbers, np.float32))
+    low, high = float(values[0]), float(values[-1])
+    found = np.repeat(np.arange(BINS), histogram(values, low, high))
+    span = high - low if high > low else 1.0
+    exact = (values.astype(np.float64) - low) * BINS / span
+    assert len(found) == len(values)
+    assert np.abs(found - np.clip(np.floor(exact), 0, BINS - 1)).max() <= 1
+
+
+def test_cut_drops_a_lone_outlier() -> None:
+    counts = np.zeros(BINS, np.int64)
+    counts[:1024] = 1000
+    counts[-1] = 1
+    low, high = cut(counts, 0.0, 2048.0)
+    assert (low, high) == (0.0, 1024.0)
+
+
+def test_cut_keeps_a_range_without_tails() -> None:
+    assert cut(np.full(BINS, 1000, np.int64), -1.0, 3.0) == (-1.0, 3.0)
