@@ -6,8 +6,12 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from engines.spec import Colour
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,60 @@ def deeplab_data() -> Path:
     if not Path(root, "camvid").is_dir():
         pytest.fail(f"DEEPLAB_DATA={root} has no camvid/ folder")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle of 2 kB: its FP32 model gives each 4x4 block the class of the nearest colour.
+
+    Input 96x128, CamVid's classes and palette, so its labels are known without a network.
+    """
+    onnx = pytest.importorskip("onnx", reason="the [export] extra writes the fixture's ONNX")
+    from engines.bundle import writing_bundle
+    from engines.manifest import Manifest
+    from engines.spec import ModelSpec
+    from scenes.camvid import CLASSES, PALETTE
+
+    size = (96, 128)
+    spec = ModelSpec(
+        name="tiny",
+        architecture="nearest-colour",
+        classes=CLASSES,
+        palette=PALETTE,
+        input_size=size,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    root = tmp_path_factory.mktemp("bundles") / "tiny"
+    with writing_bundle(root) as writer:
+        graph = _nearest_colour(onnx, PALETTE, size).SerializeToString()
+        writer.add_bytes("tiny.fp32.onnx", graph, "onnx", precision="fp32")
+        writer.finish(Manifest(spec=spec, precision="fp32", files=()))
+    return root
+
+
+def _nearest_colour(onnx: Any, palette: tuple[Colour, ...], size: tuple[int, int]) -> Any:
+    """argmin |x - c|² = argmax (c·x - |c|²/2): a 1x1 convolution over 4x4 averages."""
+    helper, number = onnx.helper, onnx.TensorProto
+    colours = np.asarray(palette, np.float32)
+    weights = {"weight": colours[:, :, None, None], "bias": -(colours**2).sum(axis=1) / 2}
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["float"], "cast", to=number.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], "transpose", perm=[0, 3, 1, 2]),
+        helper.make_node(
+            "AveragePool", ["planes"], ["blocks"], "pool", kernel_shape=[4, 4], strides=[4, 4]
+        ),
+        helper.make_node("Conv", ["blocks", "weight", "bias"], ["logits"], "classify"),
+    ]
+    shape = [1, len(palette), size[0] // 4, size[1] // 4]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("frames", number.UINT8, [1, *size, 3])],
+        [helper.make_tensor_value_info("logits", number.FLOAT, shape)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

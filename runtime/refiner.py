@@ -1,0 +1,55 @@
+"""Which CRF the stream runs, and running it on frames of any size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engines.failures import UsageError
+from engines.spec import CrfParams, ModelSpec
+from runtime.pipeline import Labels, Logits
+from runtime.source import Image
+
+if TYPE_CHECKING:
+    from crf.dense_crf import DenseCrf
+
+MODES = ("auto", "off", "exact")
+
+
+class CrfRefiner:
+    """The dense CRF with a model's own parameters, rebuilt when the frame size changes."""
+
+    def __init__(self, params: CrfParams, classes: int) -> None:
+        self._params = params
+        self._classes = classes
+        self._crf: DenseCrf | None = None
+
+    def refine(self, frame: Image, logits: Logits) -> Labels:
+        """Labels [H, W] of a frame [H, W, 3] and its logits [C, h, w]."""
+        from crf.dense_crf import DenseCrf
+
+        size = (frame.shape[0], frame.shape[1])
+        if size[0] < logits.shape[1] or size[1] < logits.shape[2]:
+            raise UsageError(
+                f"a frame of {size[1]}x{size[0]} is smaller than the model's logits "
+                f"({logits.shape[2]}x{logits.shape[1]}): use --crf off"
+            )
+        if self._crf is None or self._crf.size != size:
+            self._crf = DenseCrf(size, self._classes, self._params)
+        return self._crf.refine(frame, logits)
+
+
+def choose_crf(mode: str, spec: ModelSpec) -> tuple[CrfRefiner | None, str]:
+    """The CRF for `--crf MODE`, None for off, and what was chosen and why in a few words."""
+    if mode not in MODES:
+        raise UsageError(f"unknown --crf {mode}; known: {', '.join(MODES)}")
+    if mode == "off":
+        return None, "off: as asked"
+    if spec.crf is not None:
+        refiner = CrfRefiner(spec.crf, len(spec.classes))
+        return refiner, f"exact: {'as asked' if mode == 'exact' else 'the model has parameters'}"
+    if mode == "exact":
+        raise UsageError(
+            f"{spec.name} has no CRF parameters: use --crf off, or find some with "
+            "python calibration/tune_crf.py"
+        )
+    return None, "off: the model has no CRF parameters"

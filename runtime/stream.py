@@ -1,0 +1,201 @@
+"""Segment a camera, video or folder live: mask, legend and frame age, in a window or a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.command import parser, run_command
+from engines.failures import UsageError
+
+if TYPE_CHECKING:
+    from engines.bundle import Bundle
+    from runtime.pipeline import Result, Stream
+    from runtime.record import Recorder
+    from runtime.summary import Summary
+    from runtime.window import Window
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    camera: str
+    bundle: Path = Path("artifacts/camvid-mobilenetv2")
+    precision: str = "auto"
+    target: str = "auto"
+    crf: str = "auto"
+    frames: int | None = None
+    headless: bool = False
+    record: Path | None = None
+    alpha: float = 0.5
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise UsageError(f"--frames {self.frames}: at least 1, or leave it out for all")
+        if not 0 <= self.alpha <= 1:
+            raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go; either may be missing."""
+
+    recorder: Recorder | None
+    window: Window | None
+
+    def put(self, result: Result, stream: Stream) -> bool:
+        """Record and show a result; False once the user closed the window."""
+        if result.picture is None:
+            return True
+        if self.recorder is not None:
+            with stream.timings.measure("record"):
+                self.recorder.write(result.picture, result.frame.time)
+        if self.window is not None:
+            with stream.timings.measure("show"):
+                return self.window.show(result.picture)
+        return True
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Read the command line."""
+    result = parser(__doc__, "python runtime/stream.py --camera 0 --record out.mp4")
+    _add_flags(result)
+    result.set_defaults(**{f.name: f.default for f in fields(Options) if f.default is not MISSING})
+    return Options(**vars(result.parse_args(argv)))
+
+
+def _add_flags(result: argparse.ArgumentParser) -> None:
+    result.add_argument(
+        "--camera",
+        required=True,
+        metavar="SRC",
+        help="camera index (0), device (/dev/video0), video, image, folder of images; street: is a "
+        "virtual camera, as fast as it goes, and 'street:?fps=30' a live one, which drops frames",
+    )
+    result.add_argument("--bundle", type=Path, metavar="DIR", help="the model (%(default)s)")
+    result.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "fp16", "int8", "mixed"),
+        help="auto: the fastest one within the accuracy report's gate",
+    )
+    result.add_argument(
+        "--target", choices=("auto", "cpu", "tensorrt", "tensorrt-rtx"), help="what runs the model"
+    )
+    result.add_argument(
+        "--crf", choices=("auto", "off", "exact"), help="auto: what the model's spec says"
+    )
+    result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    result.add_argument("--headless", action="store_true", help="open no window")
+    result.add_argument("--record", type=Path, metavar="FILE", help="write .mp4, .mkv or .mov")
+    result.add_argument("--alpha", type=float, metavar="A", help="mask opacity (%(default)s)")
+
+
+def run(options: Options) -> Summary:
+    """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
+    from engines.bundle import Bundle
+    from engines.session import open_session
+    from runtime.overlay import Overlay
+    from runtime.pipeline import Stream
+    from runtime.record import Recorder, check_recordable
+    from runtime.refiner import choose_crf
+    from runtime.signals import stopping_on_signals
+    from runtime.source import open_source
+    from runtime.summary import summarise
+    from runtime.window import Window
+
+    source = open_source(options.camera)
+    if options.record is not None:
+        check_recordable(options.record, options.camera)
+    bundle = Bundle.open(options.bundle)
+    crf, crf_choice = choose_crf(options.crf, bundle.spec)
+    precision, precision_choice = _choose_precision(options, bundle)
+    windowed = _wants_window(options)
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(bundle, precision, options.target))
+        title = f"{session.precision} on {session.target}"
+        drawn = windowed or options.record is not None
+        drawer = Overlay(bundle.spec, title, options.alpha) if drawn else None
+        stream = Stream(source, session, refiner=crf, drawer=drawer)
+        stack.enter_context(stopping_on_signals(stream.stop))
+        sinks = Sinks(
+            stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
+            stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None,
+        )
+        print(f"{source.name} -> {session.description}")
+        print(f"precision {precision_choice}\ncrf {crf_choice}", flush=True)
+        ended = _consume(stack.enter_context(stream), sinks, options.frames)
+    return summarise(
+        stream, session, ended=ended, bundle=options.bundle, crf=crf_choice, record=options.record
+    )
+
+
+def _choose_precision(options: Options, bundle: Bundle) -> tuple[str, str]:
+    """The precision to run, and the line that says why."""
+    if options.precision != "auto":
+        return options.precision, f"{options.precision}: as asked"
+    return bundle.choose_precision("cpu" if options.target == "auto" else options.target)
+
+
+def _wants_window(options: Options) -> bool:
+    """Whether to open a window; says so, once, where there cannot be one."""
+    from runtime.window import why_no_window
+
+    if options.headless:
+        return False
+    reason = why_no_window()
+    if reason is not None:
+        hint = "" if options.record else " (use --record FILE to keep the result)"
+        print(f"{reason}: running headless{hint}")
+    return reason is None
+
+
+def _consume(stream: Stream, sinks: Sinks, limit: int | None) -> str:
+    """Feed the sinks until something ends the stream; what it was."""
+    progress = Progress(sys.stdout.isatty())
+    for count, result in enumerate(stream, start=1):
+        if not sinks.put(result, stream):
+            return "window closed"
+        progress.show(count, stream, result)
+        if count == limit:
+            return f"--frames {limit}"
+    return "stopped by signal" if stream.stopped else "end of source"
+
+
+class Progress:
+    """One line a second, for people who watch a terminal."""
+
+    def __init__(self, watched: bool) -> None:
+        self._watched = watched
+        self._next = time.monotonic() + 1
+
+    def show(self, count: int, stream: Stream, result: Result) -> None:
+        """Print where the stream is, if a second has passed."""
+        if self._watched and time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1
+            age = 1e3 * result.age
+            print(
+                f"{count} frames, {stream.fps:.1f} FPS, age {age:.0f} ms, dropped {stream.dropped}"
+            )
+
+
+def show(summary: Summary) -> None:
+    """Print the summary."""
+    from runtime.summary import show as show_summary
+
+    show_summary(summary)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(argv, parse, run, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,72 @@
+"""A window on the desktop, where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import TracebackType
+
+from runtime.source import Image
+
+QUIT = frozenset({ord("q"), 27})  # q, Esc
+
+# In a process of its own, because without a usable display Qt does not raise: it aborts.
+PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+
+
+def why_no_window() -> str | None:
+    """Why no window can be shown here, as the start of a sentence; None if one can."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "no display"
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=10, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no window: the display {os.environ.get('DISPLAY', '')} does not answer"
+    if probe.returncode == 0:
+        return None
+    if "ModuleNotFoundError" in probe.stderr:
+        return "no window: OpenCV is missing (pip install opencv-python)"
+    if "not implemented" in probe.stderr:
+        return "no window: this OpenCV is built without one (pip install opencv-python)"
+    return f"no window: the display {os.environ.get('DISPLAY', '')} cannot be used"
+
+
+class Window:
+    """Shows pictures; to be used from the main thread."""
+
+    def __init__(self, title: str) -> None:
+        import cv2
+
+        self._cv2 = cv2
+        self._title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def show(self, picture: Image) -> bool:
+        """Show a picture [H, W, 3] RGB; False once the user pressed q or Esc or closed it."""
+        cv2 = self._cv2
+        if not self._sized:
+            cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+            self._sized = True
+        cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if cv2.waitKey(1) & 0xFF in QUIT:
+            return False
+        return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+
+    def close(self) -> None:
+        """Close the window."""
+        self._cv2.destroyAllWindows()
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

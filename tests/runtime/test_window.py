@@ -1,0 +1,153 @@
+"""A window where there is a display, one clear line where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from runtime.window import Window, why_no_window
+
+
+class FakeScreen:
+    """OpenCV's window functions, remembering what was shown."""
+
+    WINDOW_NORMAL, WINDOW_KEEPRATIO, WND_PROP_VISIBLE, COLOR_RGB2BGR = 0, 0, 4, 4
+
+    def __init__(self) -> None:
+        self.key = -1
+        self.visible = 1.0
+        self.shown: list[np.ndarray] = []
+        self.size: tuple[int, int] | None = None
+        self.destroyed = False
+
+    def namedWindow(self, _title: str, _flags: int) -> None: ...  # noqa: N802
+
+    def resizeWindow(self, _title: str, width: int, height: int) -> None:  # noqa: N802
+        self.size = (width, height)
+
+    def cvtColor(self, picture: np.ndarray, _code: int) -> np.ndarray:  # noqa: N802
+        return picture[..., ::-1]
+
+    def imshow(self, _title: str, picture: np.ndarray) -> None:
+        self.shown.append(picture)
+
+    def waitKey(self, _ms: int) -> int:  # noqa: N802
+        return self.key
+
+    def getWindowProperty(self, _title: str, _which: int) -> float:  # noqa: N802
+        return self.visible
+
+    def destroyAllWindows(self) -> None:  # noqa: N802
+        self.destroyed = True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> FakeScreen:
+    fake = FakeScreen()
+    monkeypatch.setitem(sys.modules, "cv2", fake)
+    return fake
+
+
+def test_a_picture_is_shown_in_its_colours_and_size(screen: FakeScreen) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[..., 0] = 200  # red
+    with Window("title") as window:
+        assert window.show(picture)
+    assert screen.size == (64, 48)
+    assert screen.shown[0][0, 0].tolist() == [0, 0, 200]  # OpenCV shows BGR
+    assert screen.destroyed
+
+
+@pytest.mark.parametrize(
+    ("key", "visible", "goes_on"),
+    [
+        (-1, 1.0, True),
+        (ord("x"), 1.0, True),
+        (ord("q"), 1.0, False),
+        (27, 1.0, False),
+        (-1, 0.0, False),
+        (-1, -1.0, False),
+    ],
+)
+def test_q_esc_and_the_close_button_quit(
+    screen: FakeScreen, key: int, visible: float, goes_on: bool
+) -> None:
+    screen.key, screen.visible = key, visible
+    with Window("title") as window:
+        assert window.show(np.zeros((48, 64, 3), np.uint8)) == goes_on
+
+
+def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert why_no_window() == "no display"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code", "reason"),
+    [
+        ("", 0, None),
+        ("ModuleNotFoundError: No module named 'cv2'", 1, "OpenCV is missing"),
+        ("cv2.error: The function is not implemented. Rebuild", 1, "built without one"),
+        ("qt.qpa.xcb: could not connect to display", -6, "the display :7 cannot be used"),
+    ],
+)
+def test_why_a_display_shows_no_window(
+    monkeypatch: pytest.MonkeyPatch, stderr: str, code: int, reason: str | None
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":7")
+    answer = SimpleNamespace(returncode=code, stderr=stderr)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    found = why_no_window()
+    assert found is None if reason is None else reason in str(found)
+
+
+def test_a_display_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("python", 10)
+
+    monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert why_no_window() == "no window: the display :7 does not answer"
+
+
+@pytest.fixture
+def real_display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A virtual X server, where one is installed."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+    pytest.importorskip("cv2", reason="the [window] extra is not installed")
+    reader, writer = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "640x480x24"]
+    with subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
+        os.close(writer)
+        display = ":" + os.read(reader, 16).decode().strip()
+        os.close(reader)
+        monkeypatch.setenv("DISPLAY", display)
+        yield display
+        server.terminate()
+
+
+SHOW_ONE = """
+import numpy as np
+from runtime.window import Window, why_no_window
+assert why_no_window() is None, why_no_window()
+with Window("test") as window:
+    for level in range(0, 250, 50):
+        assert window.show(np.full((48, 64, 3), level, np.uint8))
+"""
+
+
+def test_a_real_window_opens(real_display: str) -> None:
+    # In a process of its own: Qt may be set up once per process, and it aborts rather than raises.
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_ONE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
