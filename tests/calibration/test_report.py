@@ -44,8 +44,8 @@ def nearest_colour(spec: ModelSpec, noise: float = 0.0, shift: int = 0) -> bytes
     `noise` disturbs the weights a little, `shift` gives each class its neighbour's weights.
     """
     colours = np.asarray(spec.palette, np.float32)
-    weights = 2 * colours + np.random.default_rng(0).normal(0, noise, colours.shape)
-    weights = np.roll(weights.astype(np.float32), shift, axis=0)[..., None, None]
+    disturbed = 2 * colours + np.random.default_rng(0).normal(0, noise, colours.shape)
+    weights = np.roll(disturbed.astype(np.float32), shift, axis=0)[..., None, None]
     bias = np.roll(-(colours**2).sum(axis=1), shift)
     height, width = spec.input_size
     nodes = [

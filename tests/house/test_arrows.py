@@ -89,9 +89,11 @@ def test_the_stream_starts_without_any_heavy_package() -> None:
 
 @pytest.mark.parametrize("room", ALLOWED)
 def test_no_file_shadows_a_module(room: str) -> None:
+    # A benchmark is named after the room it times, and puts the root before its own folder.
+    taken = TAKEN - set(ALLOWED) if room == "benchmarks" else TAKEN
     for path in files(room):
         if path.stem != "__init__":
-            assert path.stem not in TAKEN, f"{path} hides the module {path.stem}"
+            assert path.stem not in taken, f"{path} hides the module {path.stem}"
 
 
 def test_tests_are_no_packages() -> None:

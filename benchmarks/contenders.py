@@ -1,0 +1,139 @@
+"""What competes in `benchmarks/engines.py`: our sessions, and what people use today.
+
+All take a uint8 frame [H, W, 3] at the model's size and give float32 logits [C, h, w] at the
+decoder's stride, so that nobody upsamples and everybody normalises.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from engines.bundle import Bundle
+from engines.labels import upsample_argmax
+from engines.manifest import BundleFile
+from engines.session import open_session
+
+if TYPE_CHECKING:
+    import torch
+
+Frame = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+PRECISIONS = ("int8", "fp16", "fp32")
+BLOCK = 5  # frames that one contender runs in a row
+SETTLE = 0.05  # seconds: twice what onnxruntime's idle workers spin after a run
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A name, and a function from a frame to logits."""
+
+    name: str
+    run: Callable[[Frame], Logits]
+
+
+def ours(bundle: Bundle, threads: int) -> list[Contender]:
+    """The bundle's graphs for this target, as `runtime/stream.py` runs them."""
+    built = {file.precision for file in bundle.manifest.files if file.kind == "onnx"}
+    return [our_session(bundle, p, threads) for p in PRECISIONS if p in built]
+
+
+def our_session(bundle: Bundle, precision: str, threads: int) -> Contender:
+    """One of our sessions."""
+    session = open_session(bundle, precision, "cpu", threads)
+    return Contender(precision, lambda frame: np.asarray(session.run(frame[None])[0]))
+
+
+def peers(bundle: Bundle, threads: int) -> tuple[list[Contender], dict[str, str]]:
+    """The peers that can run here, and for each other one why not."""
+    result = [plain_onnxruntime(bundle, threads)]
+    checkpoint = bundle.manifest.find("checkpoint")
+    names = ("torch-eager", "torch-eager-channels-last")
+    if checkpoint is None:
+        reason = "the bundle was built from ONNX and holds no checkpoint"
+        return result, dict.fromkeys(names, reason)
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return result, dict.fromkeys(names, "PyTorch is not installed: pip install -e '.[train]'")
+    torch.set_num_threads(threads)
+    formats = (torch.contiguous_format, torch.channels_last)
+    for name, layout in zip(names, formats, strict=True):
+        result.append(Contender(name, torch_eager(bundle, checkpoint, layout)))
+    return result, {}
+
+
+def plain_onnxruntime(bundle: Bundle, threads: int) -> Contender:
+    """onnxruntime on the FP32 graph with nothing set but the threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        bundle.read(bundle.graph("fp32")), options, providers=["CPUExecutionProvider"]
+    )
+    return Contender(
+        "onnxruntime-fp32",
+        lambda frame: np.asarray(session.run(None, {"frames": frame[None]})[0][0]),
+    )
+
+
+def torch_eager(
+    bundle: Bundle, checkpoint: BundleFile, layout: torch.memory_format
+) -> Callable[[Frame], Logits]:
+    """The network from the bundle's checkpoint in PyTorch eager, in one memory layout.
+
+    A frame arrives as NHWC, which PyTorch would carry on as channels_last by itself; the copy
+    into `layout` makes the contiguous contender what its name says.
+    """
+    import torch
+
+    from train.checkpoint import fill, read_weights
+    from train.deeplab import build_model
+    from train.deployable import Normalise
+
+    spec, path = bundle.spec, bundle.root / checkpoint.name
+    network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
+    fill(network, read_weights(path), path)
+    network.eval().to(memory_format=layout)
+    normalise = Normalise(spec)
+
+    @torch.inference_mode()
+    def run(frame: Frame) -> Logits:
+        planes = torch.from_numpy(frame)[None].permute(0, 3, 1, 2).float()
+        logits: Logits = network(normalise(planes).contiguous(memory_format=layout))[0].numpy()
+        return logits
+
+    return run
+
+
+def masks(contender: Contender, frames: Sequence[Frame]) -> NDArray[np.uint8]:
+    """Labels [N, H, W] of all frames; the contender's warm-up too."""
+    return np.stack([upsample_argmax(contender.run(f), f.shape[:2]) for f in frames])
+
+
+def take_turns(contenders: Sequence[Contender], frames: Sequence[Frame]) -> dict[str, float]:
+    """Median milliseconds per frame of each contender, in blocks that take turns."""
+    times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    starts = range(0, len(frames), BLOCK)
+    for start in tqdm(starts, "timing", unit="block", disable=None):
+        block = frames[start : start + BLOCK]
+        for contender in contenders:
+            time.sleep(SETTLE)
+            contender.run(block[-1])
+            times[contender.name] += [clock(contender, frame) for frame in block]
+    return {name: float(np.median(taken)) for name, taken in times.items()}
+
+
+def clock(contender: Contender, frame: Frame) -> float:
+    """Milliseconds of one run."""
+    started = time.perf_counter()
+    contender.run(frame)
+    return (time.perf_counter() - started) * 1e3

@@ -1,0 +1,142 @@
+"""The engine benchmark: who competes, in which order, and what the numbers mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks import contenders, engines
+from benchmarks.contenders import Contender, masks, take_turns
+from engines.bundle import Bundle, writing_bundle
+from engines.manifest import Manifest
+from engines.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+Frame = NDArray[np.uint8]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """Twelve noisy frames in a CamVid folder."""
+    random = np.random.default_rng(0)
+    for folder in ("val", "valannot"):
+        (tmp_path / folder).mkdir()
+    for index in range(12):
+        frame = random.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        Image.fromarray(frame).save(tmp_path / f"val/{index:02}.png")
+        Image.fromarray(frame[..., 0] % 11).save(tmp_path / f"valannot/{index:02}.png")
+    return f"camvid:{tmp_path}"
+
+
+def test_the_same_graph_agrees_with_itself(
+    tiny_bundle: Path, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    flags = ["--bundle", str(tiny_bundle), "--data", data, "--threads", "1,2", "--frames", "6"]
+    assert engines.main([*flags, "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    for row, threads in zip(result["results"], (1, 2), strict=True):
+        assert (row["name"], row["peer"], row["threads"]) == ("fp32", "onnxruntime-fp32", threads)
+        assert row["agreement"] == 1.0
+        assert row["ratio"] == pytest.approx(row["peer_ms"] / row["ours_ms"])
+        assert row["settings"]["size"] == "128x96"
+        assert row["settings"]["frames"] == 6
+    assert set(result["skipped"]) == {"torch-eager", "torch-eager-channels-last"}
+    assert result["machine"]["cores"] >= 1
+    assert "holds no checkpoint" in capsys.readouterr().out
+
+
+def test_both_pytorch_peers_compute_the_deployed_network(tmp_path: Path) -> None:
+    import torch
+
+    from train.checkpoint import save_checkpoint
+    from train.deeplab import build_model
+    from train.deployable import Deployable
+
+    classes = ("a", "b", "c")
+    spec = ModelSpec(
+        "net", "deeplabv3plus_mobilenetv2", classes, ((0, 0, 0),) * 3, (64, 96),
+        (127.5,) * 3, (60.0,) * 3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = build_model(spec.architecture, 3)
+    save_checkpoint(tmp_path / "net.safetensors", network, spec)
+    weights = (tmp_path / "net.safetensors").read_bytes()
+    with writing_bundle(tmp_path / "bundle") as writer:
+        writer.add_bytes("checkpoint.safetensors", weights, "checkpoint")
+        writer.finish(Manifest(spec, "fp32", ()))
+    bundle = Bundle.open(tmp_path / "bundle")
+    file = bundle.manifest.find("checkpoint")
+    assert file is not None
+    frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = Deployable(network.eval(), spec).eval()(torch.from_numpy(frame)[None])[0].numpy()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        logits = contenders.torch_eager(bundle, file, layout)(frame)
+        assert logits.shape == (3, 16, 24)
+        np.testing.assert_allclose(logits, wanted, atol=1e-4)
+
+
+def recorder(name: str, calls: list[tuple[str, int]]) -> Contender:
+    def run(frame: Frame) -> NDArray[np.float32]:
+        calls.append((name, int(frame[0, 0, 0])))
+        return np.stack([frame[..., 0] == c for c in range(8)]).astype(np.float32)
+
+    return Contender(name, run)
+
+
+def numbered_frames(count: int) -> list[Frame]:
+    return [np.full((4, 4, 3), index, np.uint8) for index in range(count)]
+
+
+def test_contenders_take_turns_in_blocks_after_one_untimed_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(contenders, "SETTLE", 0)
+    monkeypatch.setattr(contenders, "BLOCK", 2)
+    timed: list[tuple[str, int]] = []
+    monkeypatch.setattr(contenders, "clock", recording_clock(timed))
+    calls: list[tuple[str, int]] = []
+    times = take_turns([recorder("a", calls), recorder("b", calls)], numbered_frames(3))
+    assert timed == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("a", 2), ("b", 2)]
+    assert calls == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert times == {"a": 1.0, "b": 1.0}  # the median of 0, 1 and 2
+
+
+def recording_clock(timed: list[tuple[str, int]]) -> Callable[[Contender, Frame], float]:
+    def clock(contender: Contender, frame: Frame) -> float:
+        timed.append((contender.name, int(frame[0, 0, 0])))
+        return float(frame[0, 0, 0])
+
+    return clock
+
+
+def test_masks_are_labels_at_frame_size() -> None:
+    labels = masks(recorder("a", []), numbered_frames(3))
+    assert labels.shape == (3, 4, 4)
+    assert [int(mask[0, 0]) for mask in labels] == [0, 1, 2]
+
+
+def test_it_runs_by_its_path_though_it_is_named_like_a_room(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/engines.py"), "--bundle", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: no bundle at nowhere")
+
+
+@pytest.mark.parametrize("flag", ["--frames", "--threads"])
+def test_nothing_to_run_is_a_usage_error(flag: str) -> None:
+    assert engines.main([flag, "0"]) == 2
+
+
+def test_threads_are_numbers() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        engines.parse(["--threads", "two"])
