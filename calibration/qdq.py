@@ -25,6 +25,7 @@ from onnx import ModelProto
 from calibration.observe import Range, quantizable
 from calibration.placement import ACTIVATIONS, INTEGER_OPERATORS, Flavour, float_nodes
 from calibration.stem import read_bytes
+from calibration.wiring import Wiring
 from engines.failures import Refused
 
 # The smallest normal FP16 number is 6.104e-5. Scales below lose bits in an FP16 graph, and below
@@ -79,6 +80,8 @@ def quantize(
         ranges = _with_shared_concats(model, ranges)
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
     result = _quantized(float_model, ranges, PRESETS[flavour], kept)
+    if flavour == "s8":
+        _give_float_inputs(result, kept)
     del result.metadata_props[:]
     onnx.checker.check_model(result, full_check=True)
     return result
@@ -113,6 +116,25 @@ def _quantized(
     quantizer.model.topological_sort()
     result: ModelProto = quantizer.model.model
     return result
+
+
+def _give_float_inputs(model: ModelProto, kept: Collection[str]) -> None:
+    """Let nodes that stay float read the float tensor where a neighbour reads the quantized one.
+
+    The quantizer rewires every reader of a tensor. On TensorRT, where convolutions give float
+    outputs, a float node would gain nothing from the rounded copy; on the CPU that copy is all
+    there is.
+    """
+    producer = Wiring(model).producer
+    for node in model.graph.node:
+        if node.name in kept:
+            for slot, tensor in enumerate(node.input):
+                dequantize = producer.get(tensor)
+                if dequantize is None or dequantize.op_type != "DequantizeLinear":
+                    continue
+                quantize_node = producer.get(dequantize.input[0])
+                if quantize_node is not None:
+                    node.input[slot] = quantize_node.input[0]
 
 
 def _with_fused_outputs(model: ModelProto, ranges: Mapping[str, Range]) -> dict[str, Range]:
