@@ -129,7 +129,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
-def row(precision: str, p50: float, drop: float) -> dict[str, object]:
+def row(precision: str, p50: float | None, drop: float) -> dict[str, object]:
     return {
         "target": "cpu", "precision": precision, "p50_ms": p50, "drop": drop, "shipped": True,
     }  # fmt: skip
@@ -141,6 +141,7 @@ def row(precision: str, p50: float, drop: float) -> dict[str, object]:
         ([row("fp32", 40, 0), row("int8", 15, 0.3)], "int8"),
         ([row("fp32", 40, 0), row("int8", 15, 1.3)], "fp32"),
         ([row("fp32", 40, 0), row("fp16", 50, 0), row("int8", 60, 0.1)], "fp32"),
+        ([row("fp16", None, 0)], "int8"),  # never timed: what the bundle was built for
     ],
 )
 def test_auto_is_the_fastest_within_the_gate(
