@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from onnx import ModelProto, TensorProto
 
@@ -37,29 +38,37 @@ def _read(tensor: TensorProto, folder: Path, limit: int) -> bytes:
     """The bytes that one initializer refers to."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = folder / _plain_name(entries.get("location", ""), tensor.name)
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
-        # O_NONBLOCK: a named pipe in the place of the file must not hang the command.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except ValueError:
-        raise Refused(f"tensor {tensor.name!r} has a malformed offset or length") from None
-    except OSError as error:
-        raise Refused(
-            f"{path} with the weights of {tensor.name!r} cannot be read ({error.strerror}): keep "
-            "the file itself, not a link to it, beside the ONNX file"
-        ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise Refused(f"{path} is not a plain file with one name: copy it, do not link it")
-        length = status.st_size - offset if length < 0 else length
-        if offset < 0 or offset + length > status.st_size or length > limit:
+    with _open_plain(path, tensor.name) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            offset = int(entries.get("offset", 0))
+            length = int(entries.get("length", size - offset))
+        except ValueError:
+            raise Refused(f"tensor {tensor.name!r} has a malformed offset or length") from None
+        if not (0 <= offset <= offset + length <= size and length <= limit):
             raise Refused(
                 f"tensor {tensor.name!r} asks for bytes {offset} to {offset + length} of {path}, "
-                f"which has {status.st_size}; at most {limit} more are accepted"
+                f"which has {size}; at most {limit} more are accepted"
             )
         file.seek(offset)
         return file.read(length)
+
+
+def _open_plain(path: Path, tensor: str) -> BinaryIO:
+    """Open a plain file that no link leads to."""
+    try:
+        # O_NONBLOCK: a named pipe in the place of the file must not hang the command.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Refused(
+            f"{path} with the weights of {tensor!r} cannot be read ({error.strerror}): keep the "
+            "file itself, not a link to it, beside the ONNX file"
+        ) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(descriptor)
+        raise Refused(f"{path} is not a plain file with one name: copy it, do not link it")
+    return os.fdopen(descriptor, "rb")
 
 
 def _plain_name(location: str, tensor: str) -> str:

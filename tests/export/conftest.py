@@ -1,0 +1,59 @@
+"""A small DeepLab v3+ exported once: MobileNetV2 of width 0.35 on frames of 64x96."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import nn
+
+from engines.spec import ModelSpec
+from export.graph import export_graph
+from train.deeplab import DeepLabV3Plus
+from train.deployable import Deployable
+
+CLASSES = ("road", "sky", "tree", "car", "sign")
+
+
+@dataclass(frozen=True)
+class Small:
+    """A network in PyTorch, and what the exporter made of it."""
+
+    model: nn.Module
+    spec: ModelSpec
+    graph: ModelProto
+    frames: list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    """Random weights, with batch norms that have seen the frames and keep within ReLU6's range:
+    else so deep a random network would blow every rounding up."""
+    spec = ModelSpec(
+        name="small",
+        architecture="deeplabv3plus_mobilenetv2",
+        classes=CLASSES,
+        palette=((0, 0, 0),) * len(CLASSES),
+        input_size=(64, 96),
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+    )
+    random = np.random.default_rng(5)
+    coarse = random.integers(0, 256, (6, 8, 12, 3), np.uint8)
+    frames = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    torch.manual_seed(0)
+    model = Deployable(DeepLabV3Plus("mobilenetv2_035", len(CLASSES)), spec)
+    for parameter in model.get_submodule("network.decoder.classifier").parameters():
+        nn.init.normal_(parameter, std=0.1)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None
+            nn.init.uniform_(layer.bias, 0.5, 3.5)  # mostly inside 0..6: little is clipped
+    with torch.no_grad():
+        model.train()(torch.from_numpy(frames))
+    model.eval()
+    return Small(model, spec, export_graph(model, spec), list(frames))
