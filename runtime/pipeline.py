@@ -34,7 +34,6 @@ Logits = NDArray[np.float32]  # [C, h, w]
 
 PATIENCE = 10.0  # seconds a live source may take to open, or to deliver the next frame
 SHUTDOWN = 1.0  # seconds that threads get to end before they are abandoned
-NOT_OVERHEAD = ("capture", "infer", "crf")  # stages whose CPU time `overhead_core_ms` leaves out
 
 
 class Refiner(Protocol):
@@ -92,7 +91,7 @@ class Stream:
         self.stopped = False  # by `stop`, not by the end of the source
         self._error: Exception | None = None
         self._threads: list[threading.Thread] = []
-        self._cpu: list[float] = []  # seconds of each thread that ended
+        self._overheads: list[float] = []  # CPU seconds of each thread that ended
         self._consumer_start = 0.0
         self._first = self._last = 0.0  # monotonic time of the first and last hand-over
 
@@ -110,18 +109,17 @@ class Stream:
     def overhead_core_ms(self) -> float:
         """CPU time in core-ms per frame of everything but source, engine and CRF.
 
-        The thread CPU time of the closed stream's threads and, since it was entered, of the calling
-        one, less what they spent inside reading the source, `session.run` and the CRF.
+        It is the thread CPU time of the closed stream's threads, less what they spent in reading
+        the source, in `session.run` and in the CRF, plus the calling thread's since it entered.
         """
-        total = sum(self._cpu) + time.thread_time() - self._consumer_start
-        other = sum(self.timings.cpu.get(stage, 0.0) for stage in NOT_OVERHEAD)
-        return 1e3 * (total - other) / max(1, self.ages.count)
+        consumer = time.thread_time() - self._consumer_start
+        return 1e3 * (sum(self._overheads) + consumer) / max(1, self.ages.count)
 
     def __enter__(self) -> Stream:
         self._consumer_start = time.thread_time()
         self._start("capture", self._capture, None, self._captured)
-        self._start("inference", self._infer, self._captured, self._inferred)
-        self._start("drawing", self._draw, self._inferred, self._finished)
+        self._start("infer", self._infer, self._captured, self._inferred)
+        self._start("crf", self._draw, self._inferred, self._finished)
         return self
 
     def __exit__(
@@ -168,12 +166,15 @@ class Stream:
 
     def _start(
         self,
-        name: str,
+        main_stage: str,
         body: Callable[[], None],
         source: Slot[Any] | None,
         output: Slot[Any],
     ) -> None:
-        """Run a stage in a thread; when it ends, for whatever reason, its neighbours end too."""
+        """Run `body` in a thread; when it ends, for whatever reason, its neighbours end too.
+
+        The CPU time of `main_stage` is not overhead; everything else that the thread does is.
+        """
 
         def run() -> None:
             try:
@@ -185,10 +186,11 @@ class Stream:
             finally:
                 if source is not None:
                     source.close()
-                self._cpu.append(time.thread_time())
+                main = self.timings.cpu.get(main_stage, 0.0)
+                self._overheads.append(time.thread_time() - main)
                 output.end()
 
-        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread = threading.Thread(target=run, name=main_stage, daemon=True)
         self._threads.append(thread)
         thread.start()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from itertools import islice
@@ -122,3 +124,34 @@ def test_cameras_found_lists_them(
     assert "video2 (unnamed); choose one with --camera" in cameras_found()
     monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(()))
     assert cameras_found().endswith("the built-in camera is --camera street:")
+
+
+HUNG = """
+import sys
+from pathlib import Path
+from engines.bundle import Bundle
+from engines.session import open_session
+from runtime.camera_source import CameraSource
+from runtime.pipeline import Stream
+
+pipe, bundle = sys.argv[1:]
+with open_session(Bundle.open(Path(bundle)), "fp32") as session:
+    with Stream(CameraSource(pipe, driver="mpegts"), session, patience=0.1) as stream:
+        list(stream)
+"""
+
+
+def test_a_driver_that_never_returns_does_not_keep_the_process_alive(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    pipe = tmp_path / "camera"
+    os.mkfifo(pipe)  # nobody writes to it, so opening it never returns
+    done = subprocess.run(
+        [sys.executable, "-c", HUNG, str(pipe), str(tiny_bundle)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "camera gave no frame for 0.1 s" in done.stderr
