@@ -80,41 +80,69 @@ def size(text: str) -> tuple[int, int]:
 
 
 def run(options: Options) -> Result:
-    """Train from start or from the saved state to the last epoch."""
+    """Train from the start, or from the saved state, to the last epoch."""
     import torch
 
-    from scenes.dataset import open_dataset
     from train.deeplab import build_model
-    from train.samples import Samples, class_weights, preload
+    from train.samples import class_weights, preload
     from train.trainer import Trainer
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     if not options.resume and (options.run / "state.pt").exists():
         raise UsageError(f"{options.run} holds a run already: add --resume or choose another --run")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-
-    datasets = [open_dataset(name, options.split) for name in options.data]
-    validation = open_dataset(options.data[0], options.val_split)
-    mix = open_dataset(options.mix, options.split) if options.mix else None
-    spec = new_spec(options, [*datasets, validation, *([mix] if mix else [])])
+    data = open_data(options)
+    spec = new_spec(options, data)
     network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
-
-    scenes = [scene for dataset in datasets for scene in preload(dataset, spec.input_size)]
-    share = options.mix_share
-    mixed_in = round(len(scenes) * share / (1 - share)) if mix else 0
-    samples = Samples(scenes, spec.input_size, options.crop, mix, mixed_in)
-    if len(samples) < options.batch:
-        raise Refused(
-            f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"
-        )
+    scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
+    samples = samples_of(scenes, data.mix, options)
     if options.init and not options.resume:
         initialise(network, options.init, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
     trainer = Trainer(network, spec, options, weights, len(samples) // options.batch)
     if options.resume:
         trainer.resume(options.run)
-    return fit(trainer, samples, validation, spec)
+    return fit(trainer, samples, data.validation, spec)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The datasets of a run, opened."""
+
+    training: list[Dataset]
+    validation: Dataset
+    mix: Dataset | None
+
+
+def open_data(options: Options) -> Data:
+    """Open every dataset; two that disagree about the classes raise `Refused`."""
+    from scenes.dataset import open_dataset
+
+    training = [open_dataset(name, options.split) for name in options.data]
+    validation = open_dataset(options.data[0], options.val_split)
+    mix = open_dataset(options.mix, options.split) if options.mix else None
+    for other in [*training[1:], validation, *([mix] if mix else [])]:
+        if other.classes != training[0].classes:
+            raise Refused(
+                f"the datasets disagree about the classes: {', '.join(training[0].classes)} "
+                f"and {', '.join(other.classes)}"
+            )
+    return Data(training, validation, mix)
+
+
+def samples_of(scenes: list[Scene], mix: Dataset | None, options: Options) -> Samples:
+    """The samples of an epoch: all scenes, and as many mixed-in ones as make up their share."""
+    from train.samples import Samples
+
+    share = options.mix_share
+    mixed_in = round(len(scenes) * share / (1 - share)) if mix else 0
+    samples = Samples(scenes, options.input_size, options.crop, mix, mixed_in)
+    if len(samples) < options.batch:
+        raise Refused(
+            f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"
+        )
+    return samples
 
 
 def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec) -> Result:
@@ -139,21 +167,15 @@ def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec
     return Result(checkpoint, miou, trainer.epoch)
 
 
-def new_spec(options: Options, datasets: list[Dataset]) -> ModelSpec:
-    """The spec of the network to be; datasets that disagree about the classes raise `Refused`."""
+def new_spec(options: Options, data: Data) -> ModelSpec:
+    """The spec of the network to be; it is fed [-1, 1], as DeepLab's authors feed theirs."""
     from engines.spec import ModelSpec
 
-    first = datasets[0]
-    for other in datasets[1:]:
-        if other.classes != first.classes:
-            raise Refused(
-                f"the datasets disagree about the classes: {first.classes} and {other.classes}"
-            )
     return ModelSpec(
         name=options.name,
         architecture=options.architecture,
-        classes=first.classes,
-        palette=first.palette,
+        classes=data.validation.classes,
+        palette=data.validation.palette,
         input_size=options.input_size,
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),

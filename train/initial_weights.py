@@ -65,7 +65,7 @@ def conv_bn_pairs(backbone: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]
 def read_layer(path: Path, index: int) -> tuple[Tensor, Tensor]:
     """Weight and bias of layer `index`."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             weight, bias = arrays[f"{index:02d}/w"], arrays[f"{index:02d}/b"]
     except FileNotFoundError:
         raise Refused(f"no initial weights at {path}: give the .npz file with --init") from None

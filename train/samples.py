@@ -34,7 +34,7 @@ def preload(dataset: Dataset, size: tuple[int, int]) -> list[Scene]:
 
 
 def class_weights(labels: Sequence[Labels], classes: int) -> Tensor:
-    """1 / ln(1.1 + p) with p the pixel share of a class (ENet, Paszke et al. 2016, section 5.2;
+    """1 / ln(1.1 + p) with p the pixel share of a class (ENet, Paszke et al. 2016;
     their 1.02 spreads the weights wider). Raises `DatasetError` without a labelled pixel."""
     counts: NDArray[np.int64] = sum(
         (np.bincount(item.ravel(), minlength=256)[:classes] for item in labels),

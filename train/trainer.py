@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from engines.atomic import replacing, write_text
-from engines.failures import Refused
+from engines.failures import Failure, Refused
 from engines.spec import ModelSpec
 from scenes.dataset import IGNORE
 from train.deeplab import DeepLabV3Plus
@@ -27,7 +27,7 @@ from train.deployable import Normalise
 from train.fit_options import Options
 from train.samples import Samples
 
-POLY_POWER = 0.9  # DeepLab v2, section 4.1.1
+POLY_POWER = 0.9  # DeepLab v3, section 4.1, "Learning rate policy"
 
 
 class Trainer:
@@ -92,6 +92,11 @@ class Trainer:
         images, labels = batch
         logits = self.network(self.normalise(images).to(memory_format=torch.channels_last))
         loss = self.loss(logits, labels)
+        if not torch.isfinite(loss):
+            raise Failure(
+                f"the loss is {loss.item()} in epoch {self.epoch + 1}: a learning rate too high is "
+                "the likely cause; start again with a lower --learning-rate"
+            )
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()

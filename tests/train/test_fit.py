@@ -1,0 +1,158 @@
+"""Training end to end on a tiny folder: it learns, resumes exactly, and refuses bad input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engines.failures import Failure, Refused, UsageError
+from train import fit
+from train.checkpoint import load_model
+from train.fit_options import Options
+from train.trainer import average_with
+
+
+@pytest.fixture
+def options(camvid: Path, tmp_path: Path) -> Options:
+    return Options(
+        data=(f"camvid:{camvid}",),
+        run=tmp_path / "run",
+        name="tiny",
+        epochs=3,
+        batch=2,
+        crop=(64, 96),
+        input_size=(64, 96),
+        validate_every=3,
+    )
+
+
+def test_the_command_learns_and_writes_what_it_promises(camvid: Path, tmp_path: Path) -> None:
+    run, report = tmp_path / "run", tmp_path / "fit.json"
+    flags = f"--data camvid:{camvid} --run {run} --name tiny --epochs 12 --batch 4 --json {report}"
+    sizes = "--crop 64x96 --input-size 64x96 --validate-every 6 --backbone-rate 1"
+    assert fit.main([*flags.split(), *sizes.split()]) == 0
+    result = json.loads(report.read_text())
+    assert result.keys() == {"checkpoint", "miou", "epochs"}
+    assert result["epochs"] == 12
+    assert result["miou"] > 60  # three classes in three flat colours; chance is below 20
+    network, spec = load_model(Path(result["checkpoint"]))
+    assert (spec.name, spec.input_size, network.training) == ("tiny", (64, 96), False)
+    lines = list(csv.DictReader((run / "log.csv").open()))
+    assert [line["epoch"] for line in lines] == [str(n) for n in range(1, 13)]
+    assert [bool(line["miou"]) for line in lines] == [n in (6, 12) for n in range(1, 13)]
+    assert float(lines[-1]["loss"]) < 0.5 * float(lines[0]["loss"])
+
+
+def test_a_resumed_run_ends_with_the_very_weights_of_an_uninterrupted_one(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dataclasses.replace(options, run=options.run / "whole")
+    parts = dataclasses.replace(options, run=options.run / "parts")
+    fit.run(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "show_line", interrupt_after(2))
+        with pytest.raises(KeyboardInterrupt):
+            fit.run(parts)
+    result = fit.run(dataclasses.replace(parts, resume=True))
+    assert result.epochs == 3
+    expected, resumed = (load_file(o.run / "tiny.safetensors") for o in (whole, parts))
+    assert expected.keys() == resumed.keys()
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def interrupt_after(epochs: int) -> object:
+    def show_line(line: dict[str, float]) -> None:
+        if line["epoch"] == epochs:
+            raise KeyboardInterrupt
+
+    return show_line
+
+
+def test_a_run_is_never_overwritten_nor_continued_with_other_settings(options: Options) -> None:
+    once = dataclasses.replace(options, epochs=1)
+    fit.run(once)
+    with pytest.raises(UsageError, match="holds a run already: add --resume"):
+        fit.run(once)
+    with pytest.raises(Refused, match="other settings"):
+        fit.run(dataclasses.replace(once, resume=True, learning_rate=0.5))
+    (once.run / "state.pt").write_bytes(b"broken off")
+    with pytest.raises(Refused, match="not a readable run state"):
+        fit.run(dataclasses.replace(once, resume=True))
+
+
+def test_resuming_nothing_is_refused(options: Options) -> None:
+    with pytest.raises(Refused, match="no run to resume"):
+        fit.run(dataclasses.replace(options, resume=True))
+
+
+def test_training_goes_on_from_a_checkpoint(options: Options) -> None:
+    first = dataclasses.replace(options, epochs=1)
+    checkpoint = fit.run(first).checkpoint
+    still = dataclasses.replace(
+        first, run=options.run / "second", init=checkpoint, learning_rate=1e-12, weight_decay=0
+    )
+    before, after = load_file(checkpoint), load_file(fit.run(still).checkpoint)
+    weight = "decoder.classifier.weight"
+    torch.testing.assert_close(after[weight], before[weight], rtol=0, atol=1e-8)
+
+
+def test_a_diverging_run_stops_with_the_cause(options: Options) -> None:
+    with pytest.raises(Failure, match="lower --learning-rate"):
+        fit.run(dataclasses.replace(options, epochs=30, learning_rate=1e30))
+
+
+def test_too_few_frames_for_a_batch_are_refused(options: Options) -> None:
+    with pytest.raises(Refused, match="4 frames do not fill a batch of 64"):
+        fit.run(dataclasses.replace(options, batch=64))
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        pytest.param("--data camvid:/nowhere", 6, "no CamVid split at /nowhere/train", id="folder"),
+        pytest.param("--data camwid:/nowhere", 6, "unknown dataset 'camwid:", id="kind"),
+        pytest.param("--data camvid:/x --batch 1", 2, "--batch must be at least 2", id="batch"),
+        pytest.param("--data camvid:/x --epochs 0", 2, "--epochs", id="epochs"),
+        pytest.param("--data camvid:/x --mix-share 1", 2, "--mix-share", id="share"),
+        pytest.param("--data camvid:/x --ema 1", 2, "--ema", id="ema"),
+        pytest.param("--data {camvid} --init /no.npz", 6, "no initial weights", id="init"),
+        pytest.param("--data {camvid} --architecture vgg", 2, "unknown architecture", id="net"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    flags: str,
+    code: int,
+    message: str,
+    camvid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = flags.format(camvid=f"camvid:{camvid}").split()
+    assert fit.main([*words, "--run", str(tmp_path / "run"), "--input-size", "64x96"]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_is_height_by_width(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        fit.parse(["--data", "camvid:x", "--crop", "320"])
+    assert stop.value.code == 2
+    assert "not HEIGHTxWIDTH" in capsys.readouterr().err
+    assert fit.parse(["--data", "camvid:x", "--crop", "320x400"]).crop == (320, 400)
+
+
+def test_the_average_forgets_its_start_quickly_and_remembers_at_last() -> None:
+    average, count = [torch.tensor([10.0]), torch.tensor(3)], torch.tensor(1)
+    average_with(0.9)(average, [torch.tensor([1.0]), torch.tensor(7)], count)
+    assert average[0].item() == pytest.approx(10 * 2 / 11 + 1 * 9 / 11)
+    assert average[1].item() == 7
+    average_with(0.9)(average, [torch.tensor([0.0]), torch.tensor(8)], torch.tensor(10**6))
+    assert average[0].item() == pytest.approx(0.9 * (10 * 2 / 11 + 9 / 11))
