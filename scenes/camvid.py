@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from scenes.dataset import IGNORE, Colour, DatasetError, Frame, Labels, Scene
+from scenes.dataset import IGNORE, Colour, DatasetError, Labels, Scene
+from scenes.pictures import check_same_size, pictures_in, read_frame, read_indices
 
 CLASSES = (
     "Sky",
@@ -39,7 +39,6 @@ PALETTE: tuple[Colour, ...] = (
     (64, 64, 0),
     (0, 128, 192),
 )
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class CamVid:
@@ -55,9 +54,7 @@ class CamVid:
                 f"no CamVid split at {frames}: give the folder with {split}/ and {split}annot/"
             )
         self._labels = Path(folder, f"{split}annot")
-        self._frames = sorted(p for p in frames.iterdir() if p.suffix.lower() in FRAME_SUFFIXES)
-        if not self._frames:
-            raise DatasetError(f"{frames} holds no .jpg or .png frame")
+        self._frames = pictures_in(frames)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -73,35 +70,7 @@ class CamVid:
         return (self[index] for index in range(len(self)))
 
 
-def read_frame(path: Path) -> Frame:
-    """Decode an image file to RGB [H, W, 3]."""
-    return np.asarray(_open(path).convert("RGB"))
-
-
 def read_labels(path: Path, classes: int) -> Labels:
     """Decode a label image [H, W]; every value that is no class reads as ignore."""
-    image = _open(path)
-    if image.mode not in ("L", "P"):
-        raise DatasetError(f"{path} is no label image: 8-bit class indices, got mode {image.mode}")
-    labels = np.asarray(image)
+    labels = read_indices(path)
     return np.where(labels < classes, labels, np.uint8(IGNORE))
-
-
-def check_same_size(frame: Frame, labels: Labels, path: Path) -> None:
-    """Raise `DatasetError` unless the labels cover the frame exactly."""
-    if frame.shape[:2] != labels.shape:
-        raise DatasetError(
-            f"{path}: frame is {frame.shape[1]}x{frame.shape[0]} but its labels are "
-            f"{labels.shape[1]}x{labels.shape[0]}"
-        )
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-        return image
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: each frame needs a label PNG of its name") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{path} is not a readable image: {error}") from error

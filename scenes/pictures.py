@@ -1,0 +1,53 @@
+"""Image files as frames and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from scenes.dataset import DatasetError, Frame, Labels
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The image files of a folder by name; an empty folder raises `DatasetError`."""
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DatasetError(f"{folder} holds no {' or '.join(SUFFIXES)} frame")
+    return found
+
+
+def read_frame(path: Path) -> Frame:
+    """Decode an image file to RGB [H, W, 3]."""
+    return np.asarray(_open(path).convert("RGB"))
+
+
+def read_indices(path: Path) -> Labels:
+    """Decode a label image to its 8-bit values [H, W], palette or grey."""
+    image = _open(path)
+    if image.mode not in ("L", "P"):
+        raise DatasetError(f"{path} is no label image: 8-bit class indices, got mode {image.mode}")
+    return np.asarray(image)
+
+
+def check_same_size(frame: Frame, labels: Labels, path: Path) -> None:
+    """Raise `DatasetError` unless the labels cover the frame exactly."""
+    if frame.shape[:2] != labels.shape:
+        raise DatasetError(
+            f"{path}: frame is {frame.shape[1]}x{frame.shape[0]} but its labels are "
+            f"{labels.shape[1]}x{labels.shape[0]}"
+        )
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: each frame needs a label PNG of its name") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"{path} is not a readable image: {error}") from error

@@ -1,0 +1,184 @@
+"""A street seen from a moving car, drawn with its labels: no camera, no data set needed.
+
+Everything follows from the seed: the same seed, index and size give the same bytes, in any order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenes.camvid import CLASSES, PALETTE
+from scenes.dataset import DatasetError, Scene
+from scenes.street_canvas import Canvas
+from scenes.street_ground import LENGTH, Ground
+from scenes.street_optics import Exposure, Optics, labels_of
+from scenes.street_plan import Character, Plan
+from scenes.street_sky import Sky
+from scenes.street_things import FAR, Viewpoint
+from scenes.street_traffic import movers
+
+FRAME_RATE = 30  # frames per second of the camera
+SPEED = 8.3  # metres per second: 30 km/h
+DEFAULT_SIZE = (360, 480)
+STREETS = 12  # different streets in a split, taken in turn
+STRIDE = 97  # frames of the camera between two visits to a street: 27 m
+FRAMES = {"train": 400}  # by split; any other has
+OTHER_FRAMES = 100
+OPTIONS = ("seed", "frames", "size")
+
+
+class StreetCamera:
+    """A virtual dash camera; `scene(i)` is its frame i at 30 frames/s, for any i >= 0."""
+
+    classes = CLASSES
+    palette = PALETTE
+
+    def __init__(self, size: tuple[int, int] = DEFAULT_SIZE, seed: int = 0) -> None:
+        height, width = size
+        if min(size) < 32:
+            raise DatasetError(f"a street of {width}x{height} is too small: use 32x32 or more")
+        rng = np.random.default_rng([seed, 0])
+        self.seed = seed
+        self._canvas = Canvas(height, width, focal=width * float(rng.uniform(0.95, 1.1)))
+        self._horizon = round(height * float(rng.uniform(0.49, 0.55)))
+        character = Character.of(seed)
+        self._plan = Plan(character)
+        slack = max(3, height // 60)
+        self._sky = Sky(self._canvas, self._horizon + slack, character.weather, seed)
+        self._ground = Ground(self._canvas, height - self._horizon + slack)
+        exposure = Exposure(
+            gain=float(rng.uniform(0.7, 1.15)),
+            contrast=float(rng.uniform(1.0, 1.5)),
+            warmth=float(rng.uniform(-0.8, 0.8)),
+            noise=float(rng.uniform(1.2, 3.0)),
+        )
+        self._optics = Optics(height, width, exposure, seed)
+
+    def scene(self, index: int) -> Scene:
+        """Frame `index` with its labels."""
+        view = self._viewpoint(index / FRAME_RATE)
+        canvas, plan = self._canvas, self._plan
+        sway = 2.0 * math.sin(1.7 * view.seconds) * canvas.width / 480
+        nod = 1.6 * math.sin(2.3 * view.seconds + 1) * canvas.height / 360
+        canvas.aim(canvas.width // 2 + round(sway), self._horizon + round(nod))
+        self._sky.draw(canvas, view.slope)
+        first = int(view.travelled // LENGTH)
+        numbers = range(first, first + math.ceil(FAR / LENGTH) + 1)
+        self._draw_ground(view, numbers)
+        moving = movers(plan, view)
+        for number in reversed(numbers):
+            layers = plan.block(number).layers
+            for layer in range(len(layers) - 1, -1, -1):
+                things = layers[layer]
+                extra = moving.get((number, layer))
+                if extra:
+                    things = sorted([*things, *extra], key=lambda thing: -thing.z)
+                for thing in things:
+                    thing.draw(canvas, view)
+        frame = self._optics.expose(canvas.texels, index)
+        return Scene(f"street-{self.seed}-{index:06d}", frame, labels_of(canvas.texels))
+
+    def _viewpoint(self, seconds: float) -> Viewpoint:
+        travelled = 5 + SPEED * seconds + 6 * math.sin(0.11 * seconds)
+        plan = self._plan
+        lane = -1.75 + 0.2 * math.sin(0.37 * seconds)
+        slope = (plan.bend(travelled + 3) - plan.bend(travelled)) / 3
+        return Viewpoint(travelled, plan.bend(travelled) + lane, slope, seconds)
+
+    def _draw_ground(self, view: Viewpoint, numbers: range) -> None:
+        depth = self._ground.depth
+        bend = np.array(
+            [self._plan.bend(view.travelled + float(d)) for d in np.minimum(depth, 150)]
+        )
+        centre = bend - view.across - view.slope * depth
+        sections = {number: self._plan.block(number).section for number in numbers}
+        self._ground.draw(self._canvas, view.travelled, centre, sections)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One frame of the data set: which street, and when."""
+
+    seed: int
+    index: int
+
+
+class Street:
+    """A data set of streets: frames far apart, on several streets; splits never share one."""
+
+    classes = CLASSES
+    palette = PALETTE
+
+    def __init__(
+        self,
+        split: str,
+        seed: int = 0,
+        frames: int = 100,
+        size: tuple[int, int] = DEFAULT_SIZE,
+    ) -> None:
+        self._split, self._seed, self._frames, self._size = split, seed, frames, size
+        self._cameras: dict[int, StreetCamera] = {}
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __getitem__(self, index: int) -> Scene:
+        if not -self._frames <= index < self._frames:
+            raise IndexError(f"frame {index} of {self._frames}")
+        index %= self._frames
+        street, moment = index % STREETS, index // STREETS
+        scene = self._camera(street).scene(moment * STRIDE)
+        return Scene(f"{self._split}-{index:06d}", scene.frame, scene.labels)
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[index] for index in range(len(self)))
+
+    def _camera(self, street: int) -> StreetCamera:
+        if street not in self._cameras:
+            text = f"{self._split}/{self._seed}/{street}"
+            digest = hashlib.sha256(text.encode()).digest()
+            self._cameras[street] = StreetCamera(self._size, int.from_bytes(digest[:6], "big"))
+        return self._cameras[street]
+
+    @staticmethod
+    def from_options(text: str, split: str) -> Street:
+        """A street from what follows `street:`: nothing, or `?seed=7&frames=200&size=480x360`."""
+        options = parse_options(text)
+        frames = _whole("frames", options.get("frames", str(FRAMES.get(split, OTHER_FRAMES))), 1)
+        seed = _whole("seed", options.get("seed", "0"), 0)
+        return Street(split, seed, frames, _size(options.get("size")))
+
+
+def parse_options(text: str, known: tuple[str, ...] = OPTIONS) -> dict[str, str]:
+    """The `?name=value&name=value` after `street:`; an unknown name raises `DatasetError`."""
+    options: dict[str, str] = {}
+    for part in filter(None, text.removeprefix("?").split("&")):
+        name, equals, value = part.partition("=")
+        if name not in known or not equals:
+            raise DatasetError(
+                f"street: has no option {part!r}: it knows {', '.join(known)}, "
+                "as in street:?seed=7&frames=200&size=480x360"
+            )
+        options[name] = value
+    return options
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise DatasetError(f"street: {name}={text} is no whole number of {least} or more")
+    return int(text)
+
+
+def _size(text: str | None) -> tuple[int, int]:
+    """`WIDTHxHEIGHT` as (height, width)."""
+    if text is None:
+        return DEFAULT_SIZE
+    width, cross, height = text.partition("x")
+    if not cross:
+        raise DatasetError(f"street: size={text} is not WIDTHxHEIGHT, such as 480x360")
+    return _whole("size", height, 32), _whole("size", width, 32)

@@ -1,0 +1,180 @@
+"""The picture plane: a pinhole camera that draws walls, upright pictures and posts, far to near.
+
+Camera coordinates are metres: x to the right, z ahead, y up from the ground. A point lands at
+u = cx + f x / z, v = cy + f (eye - y) / z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenes.street_texture import HOLE, Texels, Texture
+
+NEAR = 0.7  # metres: nothing is drawn closer
+EYE = 1.35  # metres: the lens above the ground, behind a windscreen
+LABEL_BYTE = np.uint32(0xFF000000)
+# Byte-parallel arithmetic: channel values shifted right by k, without bits of the neighbour.
+SHIFTS = {k: np.uint32(0x010101 * (0xFF >> k)) for k in (0, 1, 2, 3)}
+HAZE = np.uint32(0xE0 | 0xDC << 8 | 0xD6 << 16)
+
+
+@dataclass(frozen=True)
+class Light:
+    """How much of a surface's colour arrives, in eighths; what haze adds, in eighths of white."""
+
+    gain: int = 8
+    haze: int = 0
+
+
+def tinted(texels: Texels, light: Light) -> Texels:
+    """Texels under a light; labels stay. The eighths keep three channels in one addition."""
+    if light == Light():
+        return texels
+    result = texels & LABEL_BYTE
+    for shift, eighths in ((0, 8), (1, 4), (2, 2), (3, 1)):
+        if light.gain & eighths:
+            result += (texels >> np.uint32(shift)) & SHIFTS[shift]
+        if light.haze & eighths:
+            result += (HAZE >> np.uint32(shift)) & SHIFTS[shift]
+    return result
+
+
+class Canvas:
+    """One frame in the making: texels [H, W], drawn over one another."""
+
+    def __init__(self, height: int, width: int, focal: float) -> None:
+        self.texels: Texels = np.empty((height, width), np.uint32)
+        self.height, self.width, self.focal = height, width, focal
+        self.cx, self.cy = width / 2, height / 2
+        self._u = np.arange(width) + 0.5
+        self._v = np.arange(height) + 0.5
+
+    def aim(self, cx: float, cy: float) -> None:
+        """Put the vanishing point of the road's direction at (cx, cy)."""
+        self.cx, self.cy = cx, cy
+        self._slope = (self._u - cx) / self.focal
+        self._drop = (self._v - cy).astype(np.float32)
+
+    def wall(
+        self,
+        left: tuple[float, float],
+        right: tuple[float, float],
+        texture: Texture,
+        light: Light,
+        span: float,
+        height: float,
+    ) -> None:
+        """Draw an upright wall over the ground between two (x, z) points.
+
+        `left` is the end on the left seen from the front; from behind, the wall is invisible.
+        `span` metres of the texture, repeated as needed, cover its length; `height` crops it.
+        """
+        begin, end = _clipped(left, right)
+        if begin >= end:
+            return
+        (xa, za), (xb, zb) = _along(left, right, begin), _along(left, right, end)
+        first = max(0, round(self.cx + self.focal * xa / za))
+        last = min(self.width, round(self.cx + self.focal * xb / zb))
+        if first >= last:
+            return
+        slope = self._slope[first:last]
+        dx, dz = right[0] - left[0], right[1] - left[1]
+        at = (slope * left[1] - left[0]) / (dx - slope * dz)
+        at = np.minimum(np.maximum(at, begin), end)
+        depth = left[1] + at * dz
+        self._columns(first, last, at * span, depth, texture, light, height)
+
+    def _columns(
+        self,
+        first: int,
+        last: int,
+        along: NDArray[np.float64],
+        depth: NDArray[np.float64],
+        texture: Texture,
+        light: Light,
+        height: float,
+    ) -> None:
+        near, far = sorted((float(depth[0]), float(depth[-1])))
+        level = texture.level(texture.levels[0].density * (near * far) ** 0.5 / self.focal)
+        top, base = self._row(height, near if height > EYE else far), self._row(0, near)
+        if top >= base:
+            return
+        per_pixel = (depth * (level.density / self.focal)).astype(np.float32)
+        rows = self._drop[top:base, None] * per_pixel
+        rows += np.float32((texture.height - EYE) * level.density + 1)  # row 0 is the hole above
+        np.maximum(rows, 0, out=rows)
+        np.minimum(rows, level.rows + 1, out=rows)
+        index = rows.astype(np.intp)
+        index += (along * level.density).astype(np.intp) % level.columns * (level.rows + 2)
+        drawn = tinted(level.texels.take(index), light)
+        np.copyto(self.texels[top:base, first:last], drawn, where=drawn < HOLE)
+
+    def picture(
+        self, x: float, z: float, texture: Texture, light: Light, bottom: float = 0.0
+    ) -> None:
+        """Draw an upright picture that faces the camera, its foot centred at (x, z)."""
+        if z < NEAR:
+            return
+        scale = self.focal / z
+        left, top = self.cx + (x - texture.width / 2) * scale, self._top(bottom, texture, scale)
+        first, last = max(0, round(left)), min(self.width, round(left + texture.width * scale))
+        above, below = max(0, round(top)), min(self.height, round(top + texture.height * scale))
+        if first >= last or above >= below:
+            return
+        level = texture.level(texture.levels[0].density / scale)
+        step = level.density / scale
+        columns = _sampled(first, last, left, step, level.columns) * (level.rows + 2)
+        rows = _sampled(above, below, top, step, level.rows) + 1
+        drawn = tinted(level.texels.take(rows[:, None] + columns), light)
+        np.copyto(self.texels[above:below, first:last], drawn, where=drawn < HOLE)
+
+    def post(self, x: float, z: float, width: float, bottom: float, top: float, texel: int) -> None:
+        """Draw an upright round post, at least one pixel wide, lighter on its left."""
+        if z < NEAR:
+            return
+        scale = self.focal / z
+        pixels = max(1, round(width * scale))
+        first = round(self.cx + x * scale - pixels / 2)
+        above, below = self._row(top, z), self._row(bottom, z)
+        if first >= self.width or first + pixels <= 0 or above >= below:
+            return
+        for column in range(max(0, first), min(self.width, first + pixels)):
+            gain = 8 if pixels < 3 else 9 - (column - first) * 6 // pixels
+            self.texels[above:below, column] = tinted(np.uint32(texel), Light(min(gain, 8)))
+
+    def darken(self, mask: NDArray[np.bool_], top: int, left: int) -> None:
+        """Halve the light under a mask laid at (top, left), both inside the canvas."""
+        part = self.texels[top : top + mask.shape[0], left : left + mask.shape[1]]
+        np.copyto(part, tinted(part, Light(4)), where=mask)
+
+    def _row(self, y: float, z: float) -> int:
+        row = self.cy + self.focal * (EYE - y) / z
+        return min(max(0, round(row)), self.height)
+
+    def _top(self, bottom: float, texture: Texture, scale: float) -> float:
+        return self.cy + (EYE - bottom - texture.height) * scale
+
+
+def _sampled(first: int, last: int, start: float, step: float, size: int) -> NDArray[np.intp]:
+    """The texel under each pixel centre of [first, last), for a picture that begins at `start`."""
+    index = ((np.arange(first, last) + (0.5 - start)) * step).astype(np.intp)
+    return np.minimum(np.maximum(index, 0), size - 1)
+
+
+def _clipped(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    """The part [begin, end] of the segment, 0..1, that lies beyond the near plane."""
+    za, zb = left[1], right[1]
+    if za < NEAR and zb < NEAR:
+        return 0.0, 0.0
+    if za < NEAR:
+        return (NEAR - za) / (zb - za), 1.0
+    if zb < NEAR:
+        return 0.0, (NEAR - za) / (zb - za)
+    return 0.0, 1.0
+
+
+def _along(left: tuple[float, float], right: tuple[float, float], at: float) -> tuple[float, float]:
+    return left[0] + at * (right[0] - left[0]), left[1] + at * (right[1] - left[1])

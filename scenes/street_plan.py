@@ -1,0 +1,362 @@
+"""What a street is made of: its character, and the things that stand in each of its blocks.
+
+A block is one section of ground long. What it holds depends on the seed and its number alone, so
+that any frame can be drawn without the ones before it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scenes.camvid import CLASSES
+from scenes.street_canvas import Light
+from scenes.street_facades import VARIANTS, blank_wall, facade
+from scenes.street_furniture import FENCES, SIGNS, fence, garden_wall, sign
+from scenes.street_greenery import VARIANTS as TREES
+from scenes.street_greenery import hedge, tree
+from scenes.street_ground import LENGTH, Profile, Section
+from scenes.street_sky import WEATHERS
+from scenes.street_texture import texel
+from scenes.street_things import Picture, Post, Thing, Vehicle, Wall
+from scenes.street_vehicles import KINDS as VEHICLES
+
+STRETCHES = ("shops", "terrace", "offices", "college", "park", "yard")
+POLE = CLASSES.index("Pole")
+BENDS = 64  # blocks after which the bends repeat
+GREY, DARK = texel((116, 120, 122), POLE), texel((52, 54, 58), POLE)
+# Things in a farther layer can only be hidden by things in a nearer one: rays diverge from the road.
+BACKDROP, BUILDINGS, GARDENS, EDGE, PAVEMENT, KERB, ROAD = range(6, -1, -1)
+
+
+@dataclass(frozen=True)
+class Character:
+    """What all of a street shares; drawn from its seed."""
+
+    seed: int
+    profile: Profile
+    weather: str
+    sun: int  # -1 left, 1 right, 0 none
+    bare_trees: float
+    fleet: tuple[tuple[str, int], ...]
+    parking: float
+    traffic: float
+    walkers: float
+    weights: tuple[float, ...]
+
+    @staticmethod
+    def of(seed: int) -> Character:
+        rng = np.random.default_rng([seed, 1])
+        weather = str(rng.choice(sorted(WEATHERS)))
+        fleet = [
+            (VEHICLES[int(kind)], int(paint))
+            for kind, paint in zip(
+                rng.choice(len(VEHICLES), 9, p=(0.32, 0.22, 0.16, 0.12, 0.13, 0.05)),
+                rng.integers(0, 10, 9),
+                strict=True,
+            )
+        ]
+        weights = rng.dirichlet((2.4, 1.8, 1.0, 0.6, 1.2, 0.6))
+        profile = Profile(
+            half_road=float(rng.choice([3.8, 5.2, 6.0])),
+            pavement=float(rng.choice([2.0, 2.6, 3.4])),
+            yellow_lines=bool(rng.random() < 0.5),
+            slabs=bool(rng.random() < 0.6),
+        )
+        return Character(
+            seed, profile, weather,
+            sun=int(rng.choice([-1, 1])) if weather in ("clear", "broken") else 0,
+            bare_trees=float(rng.choice([0.9, 0.5, 0.15])),
+            fleet=tuple(fleet),
+            parking=float(rng.uniform(0.2, 0.8)),
+            traffic=float(rng.uniform(0.4, 0.95)),
+            walkers=float(rng.uniform(0.4, 1.0)),
+            weights=tuple(float(w) for w in weights),
+        )  # fmt: skip
+
+    def light(self, side: int) -> Light:
+        """The light on fronts of the left (-1) or right (1) side, and of ends and things (0)."""
+        if self.sun == 0:
+            return Light(6)
+        return {self.sun: Light(4), -self.sun: Light(8), 0: Light(6)}[side]
+
+
+@dataclass
+class Block:
+    """One block's ground and its things, layer by layer."""
+
+    section: Section
+    layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(7)])
+    roofs: tuple[float, float] = (0.0, 0.0)  # height of the fronts left and right, for shadows
+
+
+class Plan:
+    """A street: its bends, and its blocks on demand."""
+
+    def __init__(self, character: Character) -> None:
+        self.character = character
+        rng = np.random.default_rng([character.seed, 2])
+        waves = [(1, 9.0), (2, 7.0), (5, 2.4)]
+        phases = rng.uniform(0, math.tau, len(waves))
+        size = rng.uniform(0.2, 1.0)
+        length = round(BENDS * LENGTH)
+        self._bend = np.array([
+            sum(size * a * math.sin(math.tau * n * z / length + p)
+                for (n, a), p in zip(waves, phases, strict=True))
+            for z in range(length + 1)
+        ])  # fmt: skip
+        self._blocks: dict[int, Block] = {}
+
+    def bend(self, z: float) -> float:
+        """Where the middle of the road lies at z, metres."""
+        at = z % (len(self._bend) - 1)
+        low = int(at)
+        return float(self._bend[low] + (self._bend[low + 1] - self._bend[low]) * (at - low))
+
+    def block(self, number: int) -> Block:
+        """Block `number`; the last few are kept."""
+        if number not in self._blocks:
+            if len(self._blocks) > 24:
+                self._blocks.pop(next(iter(self._blocks)))
+            self._blocks[number] = _Builder(self, number).build()
+        return self._blocks[number]
+
+    def stretch(self, number: int, side: int) -> str:
+        """What lines one side of a block; runs of three blocks share it, side streets cut in."""
+        seed = self.character.seed
+        if np.random.default_rng([seed, 3, number]).random() < 0.14 and number % 2:
+            if np.random.default_rng([seed, 4, number, side + 1]).random() < 0.75:
+                return "side street"
+        run = (number + (side > 0)) // 3
+        rng = np.random.default_rng([seed, 5, run, side + 1])
+        return str(rng.choice(STRETCHES, p=self.character.weights))
+
+
+class _Builder:
+    """Fills one block; lives as long as that takes."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self.plan, self.number = plan, number
+        self.character = plan.character
+        self.profile = plan.character.profile
+        self.rng = np.random.default_rng([plan.character.seed, 6, number])
+        self.start = number * LENGTH
+
+    def build(self) -> Block:
+        kinds = [self.plan.stretch(self.number, side) for side in (-1, 1)]
+        self.block = Block(self._section(kinds))
+        self.roof = [0.0, 0.0]
+        for side, kind in zip((-1, 1), kinds, strict=True):
+            getattr(self, "_" + kind.replace(" ", "_"))(side)
+            self._pavement(side, kind)
+        for layer in self.block.layers:
+            layer.sort(key=lambda thing: -thing.z)
+        self.block.roofs = (self.roof[0], self.roof[1])
+        return self.block
+
+    def _section(self, kinds: list[str]) -> Section:
+        grounds = {
+            "park": "grass",
+            "college": "grass",
+            "yard": "yard",
+            "side street": "side street",
+        }
+        left, right = (grounds.get(kind, "paved") for kind in kinds)
+        crossing = "side street" in (left, right)
+        odds = (0.5, 0.06, 0.1, 0.12, 0.17, 0.05)
+        marking = (
+            "stop line"
+            if crossing
+            else str(
+                self.rng.choice(
+                    ("dashes", "zigzag", "zebra", "keep clear", "arrows", "stop line"), p=odds
+                )
+            )
+        )
+        return Section(self.profile, left, right, marking, int(self.rng.integers(0, 2)))
+
+    # Places: `out` is metres outside the pavement's back edge, `along` metres into the block.
+
+    def _x(self, side: int, out: float, z: float) -> float:
+        return side * (self.profile.half_road + self.profile.pavement + out) + self.plan.bend(z)
+
+    def _put(self, layer: int, thing: Thing) -> None:
+        self.block.layers[layer].append(thing)
+
+    def _along(
+        self, side: int, out: float, z0: float, z1: float
+    ) -> tuple[tuple[float, float], ...]:
+        """The ends of a wall along the street, left end first as seen from the road."""
+        ends = (self._x(side, out, z0), z0), (self._x(side, out, z1), z1)
+        return ends if side < 0 else ends[::-1]
+
+    def _across(
+        self, side: int, out: float, depth: float, z: float
+    ) -> tuple[tuple[float, float], ...]:
+        ends = (self._x(side, out, z), z), (self._x(side, out + depth, z), z)
+        return ends if side > 0 else ends[::-1]
+
+    def _building(self, side: int, kind: str, out: float, z0: float, z1: float, layer: int) -> None:
+        texture = facade(kind, int(self.rng.integers(VARIANTS)))
+        left, right = self._along(side, out, z0, z1)
+        light = self.character.light(side)
+        span = texture.width - 0.02
+        self._put(layer, Wall(left, right, texture, light, span, texture.height))
+        eaves = texture.height - (
+            4 if kind in ("shop", "house") else 1.5 if kind == "office" else 6
+        )
+        left, right = self._across(side, out, 9, z0)
+        end = blank_wall(int(self.rng.integers(8)))
+        self._put(layer, Wall(left, right, end, self.character.light(0), 9, min(eaves, end.height)))
+        self.roof[side > 0] = max(self.roof[side > 0], eaves)
+
+    def _row(self, side: int, kind: str, out: float, z0: float, z1: float, jitter: float) -> None:
+        """Fronts wall to wall from z0 to z1, each stretched a little to fit."""
+        typical = {"shop": 6.8, "house": 5.4, "office": 15.0, "hall": 14.0}[kind]
+        count = max(1, round((z1 - z0) / typical))
+        for place in range(count):
+            a, b = z0 + (z1 - z0) * place / count, z0 + (z1 - z0) * (place + 1) / count
+            back = float(self.rng.uniform(0, jitter))
+            self._building(side, kind, out + back, a, b, BUILDINGS)
+
+    def _shops(self, side: int) -> None:
+        self._row(side, "shop", 0.0, self.start, self.start + LENGTH, 0.6)
+        for _ in range(int(self.rng.integers(0, 3))):
+            z = self.start + float(self.rng.uniform(1, 23))
+            plate = sign("shop", int(self.rng.integers(3)))
+            self._put(GARDENS, Picture(self._x(side, -0.5, z), z, plate, Light(7), 2.9))
+
+    def _terrace(self, side: int) -> None:
+        self._row(side, "house", 2.6, self.start, self.start + LENGTH, 0.8)
+        self._edge(side, self.rng.choice(["wall", "hedge", "fence"], p=(0.5, 0.2, 0.3)), 0.0)
+        for _ in range(int(self.rng.integers(1, 4))):
+            self._tree(side, "bush", float(self.rng.uniform(0.7, 2)), GARDENS)
+
+    def _offices(self, side: int) -> None:
+        self._row(
+            side, "office", float(self.rng.choice([0.2, 2.5])), self.start, self.start + LENGTH, 2
+        )
+        if self.rng.random() < 0.4:
+            self._tree(side, self._crown(), -0.8, PAVEMENT)
+
+    def _college(self, side: int) -> None:
+        self._row(side, "hall", 5.0, self.start, self.start + LENGTH, 2)
+        self._edge(side, self.rng.choice(["fence", "wall"]), 0.0)
+        if self.rng.random() < 0.6:
+            self._tree(side, self._crown(), 2.5, GARDENS)
+
+    def _park(self, side: int) -> None:
+        for _ in range(5):
+            self._tree(side, self._crown(), float(self.rng.uniform(8, 26)), BUILDINGS)
+        for _ in range(3):
+            self._tree(side, self._crown(), float(self.rng.uniform(1.5, 7)), GARDENS)
+        for _ in range(3):
+            self._tree(side, "bush", float(self.rng.uniform(1, 9)), GARDENS)
+        z0 = self.start
+        left, right = self._along(side, 30, z0, z0 + LENGTH)
+        green = hedge(int(self.rng.integers(TREES)))
+        self._put(BACKDROP, Wall(left, right, green, Light(5), LENGTH, green.height))
+        self._edge(side, self.rng.choice(["fence", "hedge", "none"], p=(0.55, 0.2, 0.25)), 0.1)
+
+    def _yard(self, side: int) -> None:
+        z0 = self.start
+        for place in range(3):
+            z = z0 + 4 + place * 8
+            self._building(side, "office", 26, z0 + place * 8, z0 + place * 8 + 8, BACKDROP)
+            if self.rng.random() < 0.7:
+                self._parked(side, 5.5, z, 90.0 * side, GARDENS)
+            if self.rng.random() < 0.7:
+                self._parked(side, 11.0, z, 90.0, BUILDINGS)
+        self._edge(side, self.rng.choice(["fence", "wall", "hedge"], p=(0.5, 0.25, 0.25)), 0.2)
+        self._tree(side, self._crown(), 1.2, GARDENS)
+
+    def _side_street(self, side: int) -> None:
+        z0, middle = self.start, self.start + LENGTH / 2
+        kind = str(self.rng.choice(["shop", "house", "office"]))
+        self._building(side, kind, 0.3, z0, middle - 6.2, BUILDINGS)
+        self._building(side, kind, 0.3, middle + 6.2, z0 + LENGTH, BUILDINGS)
+        left, right = self._across(side, 0.3, 22, middle + 6.2)
+        texture = facade(kind, int(self.rng.integers(VARIANTS)))
+        light = self.character.light(0)
+        span = round(22 / texture.width) * texture.width
+        self._put(BUILDINGS, Wall(left, right, texture, light, span, texture.height))
+        self._building(side, "house", 34, middle - 9, middle + 9, BACKDROP)
+        self._pole(side, -0.7, middle - 5.6, 3.0)
+        z = middle - 5.6
+        plate = sign("lights", int(self.rng.integers(3)))
+        self._put(PAVEMENT, Picture(self._x(side, -0.7, z), z - 0.1, plate, Light(7), 2.2))
+
+    def _edge(self, side: int, kind: object, out: float) -> None:
+        """A fence, wall or hedge along the back of the pavement."""
+        if kind == "none":
+            return
+        variant = int(self.rng.integers(3))
+        texture = {
+            "wall": lambda: garden_wall(variant),
+            "hedge": lambda: hedge(variant),
+            "fence": lambda: fence(FENCES[int(self.rng.integers(len(FENCES)))], variant),
+        }[str(kind)]()
+        left, right = self._along(side, out, self.start, self.start + LENGTH)
+        light = self.character.light(side)
+        self._put(EDGE, Wall(left, right, texture, light, LENGTH, texture.height))
+
+    def _tree(self, side: int, kind: str, out: float, layer: int) -> None:
+        z = self.start + float(self.rng.uniform(0, LENGTH))
+        texture = tree(kind, int(self.rng.integers(TREES)))
+        self._put(layer, Picture(self._x(side, out, z), z, texture, self.character.light(0)))
+
+    def _crown(self) -> str:
+        if self.rng.random() < self.character.bare_trees:
+            return "bare"
+        return "leafy" if self.rng.random() < 0.75 else "conifer"
+
+    def _parked(self, side: int, out: float, z: float, heading: float, layer: int) -> None:
+        kind, paint = self.character.fleet[int(self.rng.integers(len(self.character.fleet)))]
+        kind = "van" if kind == "bus" else kind
+        thing = Vehicle(self._x(side, out, z), z, kind, paint, heading, self.character.light(0))
+        self._put(layer, thing)
+
+    def _pole(self, side: int, out: float, z: float, top: float, width: float = 0.11) -> None:
+        self._put(PAVEMENT, Post(self._x(side, out, z), z, width, 0.0, top, GREY))
+
+    def _pavement(self, side: int, kind: str) -> None:
+        """Lamp posts, signs, bollards, street trees and parked cars."""
+        kerb = 0.45 - self.profile.pavement
+        if (self.number + (side > 0)) % 2:
+            self._lamp(side, kerb, self.start + 12 + (5 if kind == "side street" else 0))
+        if self.rng.random() < 0.55:
+            self._signpost(side, kerb + 0.1, self.start + float(self.rng.uniform(2, 22)))
+        if self.rng.random() < 0.2:
+            for step in range(4):
+                z = self.start + 14.5 + step * 2
+                post = Post(self._x(side, kerb - 0.1, z), z, 0.15, 0.0, 0.95, DARK)
+                self._put(PAVEMENT, post)
+        if self.rng.random() < 0.15 and kind != "side street":
+            self._tree(side, self._crown(), kerb + 0.5, PAVEMENT)
+        if kind == "side street" or self.block.section.marking in ("zebra", "zigzag"):
+            return
+        for place in range(4):
+            if self.profile.half_road > 5 and self.rng.random() < self.character.parking * 0.8:
+                z = self.start + 3 + place * 6 + float(self.rng.uniform(-0.4, 0.4))
+                heading = 0.0 if side < 0 else 180.0
+                self._parked(side, -self.profile.pavement - 1.05, z, heading, KERB)
+
+    def _lamp(self, side: int, out: float, z: float) -> None:
+        tall = 7.5
+        self._pole(side, out, z, tall, 0.16)
+        x = self._x(side, out, z)
+        for step in range(3):  # the arm over the road, in three pieces, and the lantern
+            at = x - side * (0.25 + step * 0.45)
+            self._put(
+                PAVEMENT,
+                Post(at, z, 0.5, tall - 0.02 + 0.06 * step, tall + 0.08 + 0.06 * step, GREY),
+            )
+        self._put(PAVEMENT, Post(x - side * 1.6, z, 0.6, tall + 0.08, tall + 0.26, DARK))
+
+    def _signpost(self, side: int, out: float, z: float) -> None:
+        kind = str(self.rng.choice([name for name in SIGNS if name not in ("shop", "lights")]))
+        plate = sign(kind, int(self.rng.integers(3)))
+        self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.08)
+        self._put(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, Light(7), 2.2))

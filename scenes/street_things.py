@@ -1,0 +1,164 @@
+"""Things that stand along a street, each with how it is drawn; x and z in metres of the street.
+
+A thing's x is absolute: the bend of the street at its place is already in it. A `Viewpoint` turns
+it into camera coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenes.street_canvas import EYE, NEAR, Canvas, Light
+from scenes.street_people import POSES, cyclist, pedestrian
+from scenes.street_texture import Texture
+from scenes.street_vehicles import BODIES, STEP, vehicle
+
+FAR = 110.0  # metres: beyond, the far band of the sky stands for everything
+SMALLEST = 3  # pixels: a picture narrower than this is not drawn
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """Where the camera is: metres travelled, across from x = 0, and its slope dx/dz."""
+
+    travelled: float
+    across: float
+    slope: float
+    seconds: float
+
+    def seen(self, x: float, z: float) -> tuple[float, float]:
+        """Camera coordinates of a point of the street."""
+        ahead = z - self.travelled
+        return x - self.across - self.slope * ahead, ahead
+
+
+@dataclass(frozen=True)
+class Wall:
+    """An upright wall between two points, `left` being the left end seen from its front."""
+
+    left: tuple[float, float]
+    right: tuple[float, float]
+    texture: Texture
+    light: Light
+    span: float  # metres of texture along it
+    height: float
+
+    @property
+    def z(self) -> float:
+        return min(self.left[1], self.right[1])
+
+    def draw(self, canvas: Canvas, view: Viewpoint) -> None:
+        left, right = view.seen(*self.left), view.seen(*self.right)
+        light = _hazy(self.light, (left[1] + right[1]) / 2)
+        canvas.wall(left, right, self.texture, light, self.span, self.height)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something flat that faces the camera: a tree, a sign's plate."""
+
+    x: float
+    z: float
+    texture: Texture
+    light: Light
+    bottom: float = 0.0
+
+    def draw(self, canvas: Canvas, view: Viewpoint) -> None:
+        x, ahead = view.seen(self.x, self.z)
+        if NEAR < ahead and self.texture.width * canvas.focal > SMALLEST * ahead:
+            canvas.picture(x, ahead, self.texture, _hazy(self.light, ahead), self.bottom)
+
+
+@dataclass(frozen=True)
+class Post:
+    """An upright post."""
+
+    x: float
+    z: float
+    width: float
+    bottom: float
+    top: float
+    texel: int
+
+    def draw(self, canvas: Canvas, view: Viewpoint) -> None:
+        x, ahead = view.seen(self.x, self.z)
+        canvas.post(x, ahead, self.width, self.bottom, self.top, self.texel)
+
+
+@dataclass(frozen=True)
+class Vehicle:
+    """A vehicle; `heading` 0 drives with the camera, 180 towards it (degrees, clockwise)."""
+
+    x: float
+    z: float
+    kind: str
+    paint: int
+    heading: float
+    light: Light
+
+    def draw(self, canvas: Canvas, view: Viewpoint) -> None:
+        x, ahead = view.seen(self.x, self.z)
+        if ahead < 3.2:  # its nose would be behind the lens
+            return
+        turn = round((self.heading - math.degrees(math.atan2(x, ahead))) / STEP)
+        texture, foot = vehicle(self.kind, self.paint, turn % (360 // STEP))
+        body = BODIES[self.kind]
+        _shadow(canvas, x, ahead, body.width * 1.08, body.length)
+        canvas.picture(x, ahead, texture, _hazy(self.light, ahead), foot)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A pedestrian or cyclist in motion."""
+
+    x: float
+    z: float
+    look: int
+    rides: bool
+    light: Light
+
+    def draw(self, canvas: Canvas, view: Viewpoint) -> None:
+        x, ahead = view.seen(self.x, self.z)
+        if ahead < 2:
+            return
+        pose = int(view.seconds * (7 if self.rides else 9) + self.look) % POSES
+        texture = (cyclist if self.rides else pedestrian)(self.look, pose)
+        _shadow(canvas, x, ahead, 0.6, 0.5)
+        canvas.picture(x, ahead, texture, _hazy(self.light, ahead))
+
+
+Thing = Wall | Picture | Post | Vehicle | Person
+
+
+def _hazy(light: Light, ahead: float) -> Light:
+    """Distance takes contrast: an eighth of haze from 45 m, two from 80 m."""
+    haze = 0 if ahead < 45 else 1 if ahead < 80 else 2
+    return Light(max(1, light.gain - haze), haze) if haze else light
+
+
+def _shadow(canvas: Canvas, x: float, ahead: float, width: float, length: float) -> None:
+    """The dark patch under something that stands on the ground."""
+    scale = canvas.focal / ahead
+    columns = int(width * scale)
+    if columns < 8:
+        return
+    near = canvas.cy + canvas.focal * EYE / (ahead - 0.45 * min(length, ahead))
+    far = canvas.cy + canvas.focal * EYE / (ahead + 0.45 * length)
+    near = min(near, canvas.cy + scale * EYE * 1.35)
+    mask = _ellipse(max(2, int(near - far)), columns)
+    top, left = round(far), round(canvas.cx + x * scale - columns / 2)
+    first, last = max(0, -left), min(columns, canvas.width - left)
+    rows = min(mask.shape[0], canvas.height - top)
+    if first < last and rows > 0:
+        canvas.darken(mask[:rows, first:last], top, left + first)
+
+
+@lru_cache(maxsize=512)
+def _ellipse(rows: int, columns: int) -> NDArray[np.bool_]:
+    y, x = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    return np.asarray(x**4 + y * y < 1)

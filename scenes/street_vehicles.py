@@ -1,0 +1,297 @@
+"""Cars, vans and buses: small solids with wheels, windows and lamps, seen from any side.
+
+A vehicle is a side profile pulled across its width, narrower towards the roof. It is drawn once for
+each turn of `STEP` degrees towards the camera, and kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from scenes.camvid import CLASSES
+from scenes.dataset import Colour
+from scenes.street_canvas import EYE
+from scenes.street_texture import Easel, Texture, grain
+
+CAR = CLASSES.index("Car")
+STEP = 5  # degrees between two drawn views
+DISTANCE = 11.0  # metres from which the views are drawn
+DENSITY = 72  # texels per metre
+Solid = tuple[float, float, float]  # x to the right, y up, z along the vehicle; metres
+
+PAINTS: tuple[Colour, ...] = (
+    (28, 30, 34),
+    (150, 154, 158),
+    (64, 68, 74),
+    (206, 206, 202),
+    (110, 20, 26),
+    (24, 40, 84),
+    (20, 58, 48),
+    (70, 92, 120),
+    (120, 116, 104),
+    (172, 28, 30),
+)
+GLASS: Colour = (44, 52, 60)
+TYRE: Colour = (20, 20, 22)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A kind of vehicle. `profile` runs from the rear bumper over the roof to the front, (z, y).
+
+    `rear_glass` and `front_glass` number the profile's edges that are windows; `belt` is the
+    height where the cabin begins to lean inwards.
+    """
+
+    length: float
+    width: float
+    profile: tuple[tuple[float, float], ...]
+    rear_glass: int
+    front_glass: int
+    belt: float
+    lean: float  # half-width lost at the roof, as a share
+    wheel: float
+    windows: tuple[tuple[float, float], ...]  # side windows, from z to z
+
+
+BODIES: dict[str, Body] = {
+    "hatchback": Body(
+        3.9, 1.68,
+        ((0, 0.3), (0, 0.62), (0.12, 0.95), (0.55, 1.42), (2.1, 1.46), (2.95, 1.0), (3.75, 0.86),
+         (3.9, 0.6), (3.88, 0.3)),
+        2, 4, 0.97, 0.2, 0.30, ((0.5, 1.25), (1.32, 2.62)),
+    ),
+    "saloon": Body(
+        4.6, 1.76,
+        ((0, 0.3), (0, 0.65), (0.06, 0.98), (0.85, 1.02), (1.45, 1.42), (2.6, 1.44), (3.4, 0.98),
+         (4.45, 0.82), (4.6, 0.58), (4.58, 0.3)),
+        3, 5, 0.98, 0.22, 0.31, ((1.2, 1.95), (2.03, 3.05)),
+    ),
+    "estate": Body(
+        4.6, 1.76,
+        ((0, 0.3), (0, 0.65), (0.06, 1.0), (0.4, 1.46), (2.6, 1.48), (3.4, 1.0), (4.45, 0.84),
+         (4.6, 0.58), (4.58, 0.3)),
+        2, 4, 0.99, 0.2, 0.31, ((0.45, 1.2), (1.28, 2.05), (2.12, 3.1)),
+    ),
+    "off-roader": Body(
+        4.5, 1.84,
+        ((0, 0.42), (0, 0.75), (0.03, 1.1), (0.2, 1.74), (2.7, 1.78), (3.3, 1.16), (4.35, 1.06),
+         (4.5, 0.75), (4.48, 0.4)),
+        2, 4, 1.13, 0.14, 0.37, ((0.3, 1.05), (1.15, 2.0), (2.08, 3.0)),
+    ),
+    "van": Body(
+        4.9, 1.9,
+        ((0, 0.35), (0, 0.8), (0.02, 1.2), (0.08, 1.95), (3.5, 2.0), (4.3, 1.2), (4.8, 1.05),
+         (4.9, 0.6), (4.88, 0.3)),
+        2, 4, 1.2, 0.1, 0.33, ((3.05, 3.95),),
+    ),
+    "bus": Body(
+        9.5, 2.45,
+        ((0, 0.35), (0, 1.0), (0.02, 1.5), (0.1, 3.0), (9.3, 3.0), (9.45, 1.3), (9.5, 1.1),
+         (9.5, 0.6), (9.48, 0.3)),
+        2, 4, 1.5, 0.04, 0.46, ((0.4, 2.1), (2.2, 3.9), (4.0, 5.7), (5.8, 7.5), (7.6, 9.1)),
+    ),
+}  # fmt: skip
+KINDS = tuple(BODIES)
+
+
+@lru_cache(maxsize=320)  # about 0.1 MB each
+def vehicle(kind: str, paint: int, turn: int) -> tuple[Texture, float]:
+    """A vehicle turned by `turn` steps of `STEP` degrees, and where its picture's foot lies.
+
+    Turn 0 is seen from behind, 180 degrees from the front; positive turns show its right side...
+    the one a camera on its right would see. The foot is in metres relative to the ground.
+    """
+    body = BODIES[kind]
+    faces = _faces(body, PAINTS[paint % len(PAINTS)], paint)
+    angle = math.radians(turn * STEP)
+    views = []
+    for points, colour in faces:
+        shown = [_turned(point, body, angle) for point in points]
+        if _faces_camera(shown):
+            depth = sum(p[2] for p in shown) / len(shown)
+            views.append((depth, [_projected(p) for p in shown], colour))
+    return _pictured(views, body, paint)
+
+
+def _pictured(
+    views: list[tuple[float, list[tuple[float, float]], Colour]], body: Body, paint: int
+) -> tuple[Texture, float]:
+    xs = [x for _, points, _ in views for x, _ in points]
+    ys = [y for _, points, _ in views for _, y in points]
+    half, foot = max(max(xs), -min(xs)) + 0.03, min(ys) - 0.02
+    easel = Easel(2 * half, max(ys) + 0.03 - foot, DENSITY, smooth=False)
+    for _, points, colour in views:  # in painting order already
+        easel.polygon([(x + half, y - foot) for x, y in points], colour, CAR)
+    rows, columns = easel.shape
+    rng = np.random.default_rng([paint, rows])
+    up = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
+    light = np.float32(0.62) + np.float32(0.5) * np.sqrt(
+        up
+    )  # the road below is darker than the sky
+    easel.multiply(light * grain(rng, (rows, columns), {2: 0.04, 24: 0.06}))
+    return easel.build(levels=6), foot
+
+
+def _faces(body: Body, paint: Colour, seed: int) -> list[tuple[Sequence[Solid], Colour]]:
+    """All faces in an order that paints right: far ones are culled, the rest lie outwards."""
+    profile, result = body.profile, []
+    for z in (0.19 * body.length, 0.81 * body.length):  # wheels first: the body covers their tops
+        for side in (-1.0, 1.0):
+            result += _wheel(body, z, side)
+    for side in (-1.0, 1.0):
+        result += _side(body, paint, side)
+    for number, (start, end) in enumerate(zip(profile, profile[1:], strict=False)):
+        quad = _across(body, start, end, 1.0)
+        result.append((quad, _shade(paint, start, end)))
+        if number in (body.rear_glass, body.front_glass):
+            inset = _across(body, _mix(start, end, 0.1), _mix(start, end, 0.92), 0.9)
+            result.append((inset, GLASS))
+            sky = _across(body, _mix(start, end, 0.55), _mix(start, end, 0.92), 0.9)
+            result.append((sky, (92, 104, 114)))
+    result += _end(body, 0.0, ((168, 22, 20), (196, 168, 46)))
+    result += _end(body, body.length, ((236, 236, 226), (226, 226, 222)))
+    return result
+
+
+def _side(body: Body, paint: Colour, side: float) -> list[tuple[Sequence[Solid], Colour]]:
+    """The flank below the belt, the cabin above it, its windows, sill and wheel arches."""
+    parts: list[tuple[list[tuple[float, float]], Colour]] = [
+        (list(body.profile), _scaled(paint, 0.88)),
+        ([(0.0, 0.3), (0.0, 0.42), (body.length, 0.42), (body.length, 0.3)], (36, 36, 38)),
+    ]
+    for z in {z for window in body.windows for z in window}:
+        seam = [(z, 0.42), (z, body.belt), (z + 0.025, body.belt), (z + 0.025, 0.42)]
+        parts.append((seam, _scaled(paint, 0.55)))
+    roof = max(y for _, y in body.profile)
+    low, high = body.belt + 0.03, roof - 0.1
+    slope = (high - low) * 0.45
+    for number, (z0, z1) in enumerate(body.windows):
+        tip0 = slope if number == 0 and body.rear_glass == 3 else 0.08
+        tip1 = slope if number == len(body.windows) - 1 else 0.02
+        parts.append(([(z0, low), (z0 + tip0, high), (z1 - tip1, high), (z1, low)], GLASS))
+    result = [
+        (_oriented([_point(body, z, y, side) for z, y in points], side), colour)
+        for points, colour in parts
+    ]
+    for z in (0.19 * body.length, 0.81 * body.length):
+        result.append((_disc(body, z, body.wheel * 1.18, side, 1.0), (22, 22, 24)))
+        result.append((_disc(body, z, body.wheel, side, 1.01), TYRE))
+        result.append((_disc(body, z, body.wheel * 0.62, side, 1.02), (132, 134, 138)))
+        result.append((_disc(body, z, body.wheel * 0.2, side, 1.03), (60, 60, 62)))
+    return result
+
+
+def _end(
+    body: Body, z: float, colours: tuple[Colour, Colour]
+) -> list[tuple[Sequence[Solid], Colour]]:
+    """Lamps, number plate and bumper at the rear (z = 0) or the front."""
+    lamp, plate = colours
+    out = -0.01 if z == 0 else 0.01
+    facing = -1.0 if z == 0 else 1.0
+    half, top = body.width / 2, min(body.belt - 0.12, 0.95)
+
+    def box(
+        x0: float, x1: float, y0: float, y1: float, colour: Colour
+    ) -> tuple[list[Solid], Colour]:
+        points = [(x0, y0, z + out), (x0, y1, z + out), (x1, y1, z + out), (x1, y0, z + out)]
+        return (points if facing < 0 else points[::-1]), colour
+
+    parts = [
+        box(-half, half, 0.3, 0.5, (52, 52, 54)),
+        box(-half * 0.97, -half * 0.68, top - 0.2, top, lamp),
+        box(half * 0.68, half * 0.97, top - 0.2, top, lamp),
+        box(-0.27, 0.27, 0.5, 0.62, plate),
+        box(-half * 0.8, half * 0.8, 0.2, 0.3, (14, 14, 15)),
+    ]
+    if z > 0:
+        parts.append(box(-half * 0.55, half * 0.55, top - 0.16, top - 0.03, (26, 26, 28)))
+    return parts
+
+
+def _wheel(body: Body, z: float, side: float) -> list[tuple[Sequence[Solid], Colour]]:
+    """The tread as a dark block inside the flank, so that tyres show from the ends too."""
+    x1 = side * body.width / 2
+    x0 = x1 - side * 0.2
+    r = body.wheel
+    result: list[tuple[Sequence[Solid], Colour]] = []
+    for facing, at in ((-1.0, z - r * 0.7), (1.0, z + r * 0.7)):
+        left, right = (min(x0, x1), max(x0, x1))
+        points = [(left, 0.0, at), (left, r, at), (right, r, at), (right, 0.0, at)]
+        result.append((points if facing < 0 else points[::-1], TYRE))
+    return result
+
+
+def _disc(body: Body, z: float, r: float, side: float, out: float) -> list[Solid]:
+    turns = [math.tau * k / 18 for k in range(18)]
+    x = side * body.width / 2 * out
+    points = [(x, body.wheel + r * math.sin(t), z + r * math.cos(t)) for t in turns]
+    return points if side < 0 else points[::-1]
+
+
+def _point(body: Body, z: float, y: float, side: float) -> Solid:
+    return side * _half(body, y), y, z
+
+
+def _half(body: Body, y: float) -> float:
+    """Half the width at a height: full up to the belt, leaning in above it."""
+    roof = max(y for _, y in body.profile)
+    above = max(0.0, y - body.belt) / (roof - body.belt)
+    return body.width / 2 * (1 - body.lean * above)
+
+
+def _across(
+    body: Body, start: tuple[float, float], end: tuple[float, float], share: float
+) -> list[Solid]:
+    (z0, y0), (z1, y1) = start, end
+    a, b = _half(body, y0) * share, _half(body, y1) * share
+    return [(-a, y0, z0), (-b, y1, z1), (b, y1, z1), (a, y0, z0)]
+
+
+def _oriented(points: list[Solid], side: float) -> list[Solid]:
+    """Wind a flank's outline so that it faces outwards."""
+    return points if side > 0 else points[::-1]
+
+
+def _mix(start: tuple[float, float], end: tuple[float, float], at: float) -> tuple[float, float]:
+    return start[0] + (end[0] - start[0]) * at, start[1] + (end[1] - start[1]) * at
+
+
+def _shade(paint: Colour, start: tuple[float, float], end: tuple[float, float]) -> Colour:
+    """Brighter the more the edge looks up."""
+    run, rise = end[0] - start[0], end[1] - start[1]
+    up = run / math.hypot(run, rise)
+    return _scaled(paint, 0.92 + 0.45 * max(0.0, up))
+
+
+def _scaled(colour: Colour, by: float) -> Colour:
+    r, g, b = (min(255, round(c * by + 10 * max(0.0, by - 1))) for c in colour)
+    return r, g, b
+
+
+def _turned(point: Solid, body: Body, angle: float) -> Solid:
+    """Vehicle coordinates to camera coordinates, the vehicle's middle `DISTANCE` ahead."""
+    x, y, z = point[0], point[1], point[2] - body.length / 2
+    return (
+        x * math.cos(angle) + z * math.sin(angle),
+        y,
+        DISTANCE - x * math.sin(angle) + z * math.cos(angle),
+    )
+
+
+def _projected(point: Solid) -> tuple[float, float]:
+    """Where a point appears on the upright plane through the vehicle's middle, in metres."""
+    x, y, z = point
+    return x * DISTANCE / z, EYE + (y - EYE) * DISTANCE / z
+
+
+def _faces_camera(points: Sequence[Solid]) -> bool:
+    """Whether the outline turns clockwise as seen."""
+    flat = [_projected(p) for p in points]
+    turned = zip(flat, flat[1:] + flat[:1], strict=True)
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in turned) < 0
