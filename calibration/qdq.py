@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from calibration.columns import fold_columns
 from calibration.observe import Range, quantizable
 from calibration.placement import ACTIVATIONS, INTEGER_OPERATORS, Flavour, float_nodes
 from calibration.stem import read_bytes
@@ -45,7 +46,7 @@ class Preset:
 PRESETS: dict[Flavour, Preset] = {
     # Resize stays in float (its uint8 kernel takes 1.9 ms where the float one takes 0.8 with its
     # conversions), ReduceMean too (no uint8 kernel that keeps the axes).
-    "u8": Preset("QUInt8", INTEGER_OPERATORS),
+    "u8": Preset("QUInt8", INTEGER_OPERATORS | {"Transpose", "Reshape"}),
     "s8": Preset(
         "QInt8",
         ("Conv",),
@@ -76,8 +77,9 @@ def quantize(
     float_model = ModelProto()
     float_model.CopyFrom(model)
     if flavour == "u8":
-        read_bytes(float_model)
         ranges = _with_shared_concats(model, ranges)
+        if read_bytes(float_model):
+            ranges |= {new: ranges[old] for new, old in fold_columns(float_model).items()}
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
     result = _quantized(float_model, ranges, PRESETS[flavour], kept)
     if flavour == "s8":
