@@ -21,8 +21,8 @@ from engines.manifest import Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.ranges import Ranges
 from engines.spec import ModelSpec
-from export.source import Source, load_source, source_spec
-from export.targets import Build, EngineRow, build_engines
+from export.source import Origin, find_origin, load_source
+from export.targets import Build, EngineRow, build_engines, require_library
 
 if TYPE_CHECKING:
     import onnx
@@ -69,27 +69,35 @@ class BuildResult:
 def build(options: Options) -> BuildResult:
     """Build the bundle that the options describe; replaces an older one as a whole."""
     started = time.perf_counter()
-    path, spec = source_spec(options)
-    out = options.out or Path("artifacts", spec.name)
-    frames = _calibration_frames(options, spec)
-    golden = golden_frames(spec)
+    origin = find_origin(options)
+    out = options.out or Path("artifacts", origin.spec.name)
+    # What can be known to fail is found out before minutes of work, not after.
+    require_library(options.target)
+    frames = _calibration_frames(options, origin.spec)
+    shipped = None if frames is not None else _shipped_ranges(options, origin)
+    golden = golden_frames(origin.spec)
     with writing_bundle(out) as writer:
-        tell(f"reading {path}")
-        source = load_source(path, spec, golden)
-        _add_source(writer, source)
+        tell(f"reading {origin.path}")
+        source = load_source(origin, golden)
+        if source.parity is not None:
+            name = f"checkpoint{origin.path.suffix}"
+            writer.add_bytes(name, origin.path.read_bytes(), "checkpoint")
+        add_graph(writer, "fp32.onnx", source.graph, precision="fp32")
         tell("FP16 graph")
-        _add_half(writer, source)
-        ranges = _ranges(options, source, frames, out / "ranges.json")
+        _add_half(writer, source.graph)
+        ranges = shipped
+        if frames is not None:
+            ranges = _calibrate(options, origin, source.graph, frames, out / "ranges.json")
         if ranges is not None:
             tell("INT8 graphs")
             _add_int8(writer, source.graph, ranges)
-        agreement = _add_golden(writer, spec, golden)
+        agreement = _add_golden(writer, origin.spec, golden)
         tell(f"{options.precision} engines")
-        plan = Build(writer, spec, options.precision, options.workspace_mb)
+        plan = Build(writer, origin.spec, options.precision, options.workspace_mb)
         engines = build_engines(plan, options.target)
-        writer.finish(_manifest(options, source, ranges, agreement))
+        writer.finish(_manifest(options, origin, ranges, agreement))
     if options.save_ranges and ranges is not None:
-        ranges.save(source.ranges)
+        ranges.save(origin.ranges)
     parity = None if source.parity is None else source.parity.to_json()
     seconds = time.perf_counter() - started
     return BuildResult(out, options.precision, engines, parity, agreement, seconds)
@@ -117,35 +125,34 @@ def _calibration_frames(options: Options, spec: ModelSpec) -> CalibrationFrames 
     return frames
 
 
-def _ranges(
-    options: Options, source: Source, frames: CalibrationFrames | None, cache: Path
-) -> Ranges | None:
-    """Ranges from --data, else those that ship with the source; None only if INT8 is not asked."""
-    if frames is not None:
-        tell(f"calibrating on {len(frames)} frames of {options.data}")
-        ranges, cached = ranges_from_frames(
-            source.graph, source.digest, source.spec, frames, options.method, cache
-        )
-        if cached:
-            tell("the same ranges are in the bundle already: taken from there")
-        return ranges
-    if options.precision != "int8" and not source.ranges.is_file():
+def _shipped_ranges(options: Options, origin: Origin) -> Ranges | None:
+    """The ranges beside the source file; None only if INT8 is not asked for."""
+    if options.precision != "int8" and not origin.ranges.is_file():
         tell("no calibration data: the INT8 graphs are left out (give --data to have them)")
         return None
-    return shipped_ranges(source.ranges, source.digest, source.spec)
+    return shipped_ranges(origin.ranges, origin.digest, origin.spec)
 
 
-def _add_source(writer: BundleWriter, source: Source) -> None:
-    if source.parity is not None:
-        name = f"checkpoint{source.path.suffix}"
-        writer.add_bytes(name, source.path.read_bytes(), "checkpoint")
-    add_graph(writer, "fp32.onnx", source.graph, precision="fp32")
+def _calibrate(
+    options: Options,
+    origin: Origin,
+    graph: onnx.ModelProto,
+    frames: CalibrationFrames,
+    cache: Path,
+) -> Ranges:
+    tell(f"calibrating on {len(frames)} frames of {options.data}")
+    ranges, cached = ranges_from_frames(
+        graph, origin.digest, origin.spec, frames, options.method, cache
+    )
+    if cached:
+        tell("the same ranges are in the bundle already: taken from there")
+    return ranges
 
 
-def _add_half(writer: BundleWriter, source: Source) -> None:
+def _add_half(writer: BundleWriter, graph: onnx.ModelProto) -> None:
     from export.half import to_half
 
-    add_graph(writer, "fp16.onnx", to_half(source.graph), precision="fp16")
+    add_graph(writer, "fp16.onnx", to_half(graph), precision="fp16")
 
 
 def _add_int8(writer: BundleWriter, graph: onnx.ModelProto, ranges: Ranges) -> None:
@@ -190,11 +197,11 @@ def _labels(graph: bytes, spec: ModelSpec, frames: Frames) -> list[NDArray[np.ui
 
 
 def _manifest(
-    options: Options, source: Source, ranges: Ranges | None, agreement: dict[str, float]
+    options: Options, origin: Origin, ranges: Ranges | None, agreement: dict[str, float]
 ) -> Manifest:
     provenance: dict[str, Any] = {
-        "source": source.path.name,
-        "source_sha256": source.digest,
+        "source": origin.path.name,
+        "source_sha256": origin.digest,
         "calibration": None
         if ranges is None
         else {
@@ -206,7 +213,7 @@ def _manifest(
         "platform": f"{platform.system()}-{platform.machine()}".lower(),
         "python": platform.python_version(),
     }
-    return Manifest(source.spec, options.precision, (), provenance, _tools())
+    return Manifest(origin.spec, options.precision, (), provenance, _tools())
 
 
 def _tools() -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.failures import Refused
 from engines.spec import ModelSpec, load_spec
 
 if TYPE_CHECKING:
@@ -20,26 +21,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
-    """An FP32 graph with its spec; `digest` is the sha256 of the file that it came from.
-
-    `parity` compares the graph with PyTorch; None where the graph is all there is.
-    """
+class Origin:
+    """The file a build starts from and the spec beside it; `digest` is the file's sha256."""
 
     path: Path
     digest: str
     spec: ModelSpec
-    graph: onnx.ModelProto
-    parity: Parity | None
 
     @property
     def ranges(self) -> Path:
-        """Where calibration ranges that ship with this source stand."""
+        """Where calibration ranges that ship with this file stand."""
         return self.path.with_suffix(".ranges.json")
 
 
-def source_spec(options: Options) -> tuple[Path, ModelSpec]:
-    """The source file that the options name, and the spec beside it."""
+@dataclass(frozen=True)
+class Source:
+    """An FP32 graph; `parity` compares it with PyTorch, None where the graph is all there is."""
+
+    graph: onnx.ModelProto
+    parity: Parity | None
+
+
+def find_origin(options: Options) -> Origin:
+    """The file that the options name; a missing file or spec raises `Refused`."""
     if options.onnx is not None:
         path = options.onnx
     elif options.checkpoint is not None:
@@ -48,26 +52,28 @@ def source_spec(options: Options) -> tuple[Path, ModelSpec]:
         from train.checkpoint import DEFAULT, bundled
 
         path = bundled(options.model or DEFAULT)
-    return path, load_spec(path.with_suffix(".json"))
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be read ({error.strerror}): check the path, or build the bundled model "
+            "with neither --checkpoint nor --onnx"
+        ) from None
+    return Origin(path, digest, load_spec(path.with_suffix(".json")))
 
 
-def load_source(path: Path, spec: ModelSpec, frames: list[NDArray[np.uint8]]) -> Source:
+def load_source(origin: Origin, frames: list[NDArray[np.uint8]]) -> Source:
     """Read an ONNX file, or export a checkpoint and compare the graph with PyTorch on `frames`."""
-    if path.suffix == ".onnx":
+    if origin.path.suffix == ".onnx":
         from export.intake import read_untrusted
 
-        return Source(path, sha256(path), spec, read_untrusted(path, spec), None)
+        return Source(read_untrusted(origin.path, origin.spec), None)
     from export.graph import export_graph
     from export.parity import compare
     from train.checkpoint import load_model
     from train.deployable import Deployable
 
-    network, spec = load_model(path)
+    network, spec = load_model(origin.path)
     model = Deployable(network, spec).eval()
     graph = export_graph(model, spec)
-    return Source(path, sha256(path), spec, graph, compare(graph, model, frames))
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return Source(graph, compare(graph, model, frames))

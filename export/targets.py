@@ -40,6 +40,12 @@ class Build:
     workspace_mb: int
 
 
+def require_library(target: str) -> None:
+    """Raise `DeviceMissing` now if a TensorRT asked for by name is not on this machine."""
+    if target in LIBRARIES:
+        load_library(target)
+
+
 def build_engines(build: Build, target: str) -> list[EngineRow]:
     """One row per target. With `auto`, what this machine cannot build is a row with its reason;
     a target asked for by name that cannot be built raises instead."""
