@@ -56,6 +56,7 @@ class StreetSource:
         from scenes.street import StreetCamera
 
         camera = StreetCamera(self._options.size, self._options.seed)
+        camera.scene(0)  # draws what is then cached: no frame of a live street starts out old
         due = start = time.monotonic()
         for index in itertools.islice(itertools.count(), self._options.frames):
             if self._closed.wait(max(0.0, due - time.monotonic()) if self.live else 0.0):

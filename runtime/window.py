@@ -21,7 +21,7 @@ def why_no_window() -> str | None:
         return "no display"
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=10, check=False
+            [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=30, check=False
         )
     except subprocess.TimeoutExpired:
         return f"no window: the display {os.environ.get('DISPLAY', '')} does not answer"
@@ -38,6 +38,8 @@ class Window:
     """Shows pictures; to be used from the main thread."""
 
     def __init__(self, title: str) -> None:
+        # The wheel's Qt misses fonts that it does not need, and says so in ten lines.
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         import cv2
 
         self._cv2 = cv2
