@@ -118,16 +118,8 @@ def _percentiles(
     counts = {name: np.zeros(BINS, np.int64) for name in ranges}
     for values in _run(model, frames, list(ranges), "histograms"):
         for name, value in values.items():
-            counts[name] += histogram(value, *ranges[name])
+            counts[name] += np.histogram(value, BINS, ranges[name])[0]
     return {name: cut(counts[name], *span) for name, span in ranges.items()}
-
-
-def histogram(value: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
-    """Counts of `value` in BINS equal bins over [low, high], four times as fast as numpy's."""
-    if low == high:
-        return np.bincount([0], minlength=BINS) * value.size
-    scaled = (value.ravel() - np.float32(low)) * np.float32(BINS / (high - low))
-    return np.bincount(np.clip(scaled.astype(np.int32), 0, BINS - 1), minlength=BINS)
 
 
 def cut(counts: NDArray[np.int64], low: float, high: float) -> Range:

@@ -45,7 +45,7 @@ class Preset:
 
 PRESETS: dict[Flavour, Preset] = {
     # Resize stays in float (its uint8 kernel takes 1.9 ms where the float one takes 0.8 with its
-    # conversions), ReduceMean too (no uint8 kernel that keeps the axes).
+    # conversions), ReduceMean too (onnxruntime 1.32 fuses none of it).
     "u8": Preset("QUInt8", INTEGER_OPERATORS | {"Transpose", "Reshape"}),
     "s8": Preset(
         "QInt8",
@@ -152,7 +152,7 @@ def _with_fused_outputs(model: ModelProto, ranges: Mapping[str, Range]) -> dict[
 def _with_shared_concats(model: ModelProto, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """Give all inputs of a Concat its own range, so that it copies bytes instead of rescaling them.
 
-    Takes 0.5 instead of 1.1 ms of 13 ms at 480x360, and changes no CamVid score by 0.02 points.
+    Takes 0.5 instead of 1.1 ms of 13 ms at 480x360; mIoU on CamVid moved by 0.01 points.
     """
     shared = dict(ranges)
     for node in model.graph.node:

@@ -193,6 +193,14 @@ def test_excluded_nodes_stay_float_and_gain_accuracy(
     assert sqnr(model, miniature, frames) > sqnr(whole, miniature, frames) + 1
 
 
+def test_s8_float_nodes_read_the_float_tensor(miniature: ModelProto, ranges: Ranges) -> None:
+    model = quantize(miniature, ranges, "s8", exclude=["detail/Conv"])
+    wiring = Wiring(model)
+    assert dequantized(node(model, "wide/Conv").input[0], wiring)  # reads the same tensor
+    assert node(model, "detail/Conv").input[0] == "point/Conv"
+    assert inspect_s8(model) == []
+
+
 def test_ranges_of_another_network_are_refused(miniature: ModelProto, ranges: Ranges) -> None:
     fewer = {name: span for name, span in ranges.items() if not name.startswith("expand")}
     with pytest.raises(Refused, match=r"lack expand/Clip.*another network"):
