@@ -14,7 +14,7 @@ import jinja2
 
 from calibration.charts import class_chart, css, name, scatter
 from calibration.pictures import GAINED, LOST, OTHER, disagreement, mask, photo
-from calibration.verdict import Limits, excesses, find
+from calibration.verdict import Limits, excesses, find, restless
 from engines.spec import Colour, ModelSpec
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def render(report: Report, spec: ModelSpec) -> str:
         over={i: excesses(row, limits) for i, row in enumerate(report.rows) if i},
         names=[name(row) for row in report.rows],
         classes=class_chart(report.rows, spec),
+        restless=restless(report.rows),
         scatter=scatter(report.rows, report.gate.max_drop),
         worst=[gallery(frame, spec.palette) for frame in report.worst_frames],
         legend=[(css(c), n) for c, n in zip(spec.palette, spec.classes, strict=True)],

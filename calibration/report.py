@@ -188,6 +188,8 @@ def provenance(bundle: Bundle) -> dict[str, Any]:
 
 def show(result: Result) -> None:
     """Print the table, the gate and the verdict."""
+    from calibration.verdict import restless
+
     report = result.report
     some = "" if report.images == report.images_in_split else f" of {report.images_in_split}"
     print(f"{report.model} on {report.data} {report.split}, {report.images}{some} frames")
@@ -204,6 +206,9 @@ def show(result: Result) -> None:
     print(f"gate: {'passed' if gate.passed else 'FAILED'} (at most {gate.max_drop} mIoU)")
     for failure in gate.failures:
         print(f"  {failure}")
+    warning = restless(report.rows)
+    if warning:
+        print(warning)
     print(report.verdict)
     print(f"stored in {result.bundle}" + (f"; page: {result.html}" if result.html else ""))
 

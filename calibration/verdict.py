@@ -11,6 +11,7 @@ from engines.failures import UsageError
 
 CLEAR = 1.05  # speed ratios within 5 % of 1 are noise on a machine that does other things too
 NEGLIGIBLE = 0.005  # points of mIoU that round to 0.00
+RESTLESS = 3.0  # p99 over p50: 1.2 to 1.5 beside two busy programs, 15 beside one of more priority
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,18 @@ def without_int8(fp32: Row, fp16: Row | None, limits: Limits) -> str:
         return f"{missing}, and FP16 {reasons[0]}: keep FP32."
     smaller = fp32.bytes / fp16.bytes
     return f"{missing}; FP16 {cost(fp16.drop)} and its file is {smaller:.1f}x smaller: ship that."
+
+
+def restless(rows: Sequence[Row]) -> str | None:
+    """A warning where the times scatter so much that other programs must have been computing."""
+    ratios = [row.p99_ms / row.p50_ms for row in rows if row.p50_ms and row.p99_ms]
+    worst = max(ratios)
+    if worst < RESTLESS:
+        return None
+    return (
+        f"Times scatter (p99 up to {worst:.0f} times p50): this machine was busy with other things;"
+        " measure again on a quiet one before trusting milliseconds."
+    )
 
 
 def cost(drop: float) -> str:

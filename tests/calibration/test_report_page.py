@@ -167,6 +167,16 @@ def test_the_scatter_shows_what_was_timed() -> None:
     assert charts.scatter(ROWS, max_drop=50).limit is None
 
 
+def test_a_wild_p99_neither_squeezes_the_scatter_nor_goes_unsaid() -> None:
+    wild = [dataclasses.replace(ROWS[0], p99_ms=2000.0), *ROWS[1:]]
+    scatter = charts.scatter(wild, max_drop=1)
+    fp32 = scatter.points[0]
+    assert fp32.x - scatter.left > 0.4 * (scatter.right - scatter.left)
+    assert fp32.x99 == scatter.right
+    assert "p99 up to 50 times p50" in Elements(render(report(rows=wild), SPEC)).text
+    assert "p99 up to" not in Elements(render(report(), SPEC)).text
+
+
 @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e4))
 def test_ticks_are_round_even_and_inside(low: float, width: float) -> None:
     marks = charts.ticks(low, low + width, 5)
