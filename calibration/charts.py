@@ -67,7 +67,7 @@ def class_chart(rows: Sequence[Row], spec: ModelSpec) -> ClassChart:
         bars = [bar(index, row.class_drop[label], place) for index, row in enumerate(reduced)]
         result.append(ClassRow(label, css(colour), fp32.per_class[label], bars))
     result.sort(key=lambda row: min((b.delta for b in row.bars if b.delta is not None), default=0))
-    marks = [(place(tick), tick) for tick in ticks(low, high, 5)]
+    marks = [(place(tick), tick) for tick in ticks(low, high, 3)]  # room for a phone
     return ClassChart([name(row) for row in reduced], result, marks, place(0.0))
 
 
