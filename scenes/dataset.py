@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,7 +58,11 @@ def open_dataset(spec: str, split: str) -> Dataset:
     from scenes.street import Street
 
     kind, _, rest = spec.partition(":")
-    readers = {"camvid": CamVid, "folder": Folder, "street": Street.from_options}
+    readers: dict[str, Callable[[str, str], Dataset]] = {
+        "camvid": CamVid,
+        "folder": Folder,
+        "street": Street.from_options,
+    }
     if kind not in readers or ":" not in spec:
         known = ", ".join(f"{name}:" for name in readers)
         raise DatasetError(f"unknown dataset {spec!r}: expected one of {known} (e.g. camvid:DIR)")

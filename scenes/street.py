@@ -15,8 +15,9 @@ import numpy as np
 from scenes.camvid import CLASSES, PALETTE
 from scenes.dataset import DatasetError, Scene
 from scenes.street_canvas import Canvas
-from scenes.street_ground import LENGTH, Ground
+from scenes.street_ground import Ground
 from scenes.street_optics import Exposure, Optics, labels_of
+from scenes.street_paving import LENGTH
 from scenes.street_plan import Character, Plan
 from scenes.street_sky import Sky
 from scenes.street_things import FAR, Viewpoint
@@ -25,6 +26,7 @@ from scenes.street_traffic import movers
 FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
 DEFAULT_SIZE = (360, 480)
+NEAR_BLOCKS = 3  # drawn front by front; beyond, a row of fronts is one wall
 STREETS = 12  # different streets in a split, taken in turn
 STRIDE = 97  # frames of the camera between two visits to a street: 27 m
 FRAMES = {"train": 400}  # by split; any other has
@@ -54,10 +56,10 @@ class StreetCamera:
         exposure = Exposure(
             gain=float(rng.uniform(0.7, 1.15)),
             contrast=float(rng.uniform(1.0, 1.5)),
-            warmth=float(rng.uniform(-0.8, 0.8)),
-            noise=float(rng.uniform(1.2, 3.0)),
+            warmth=int(rng.integers(-1, 2)),
+            noise=float(rng.choice([1.3, 2.0, 2.8])),
         )
-        self._optics = Optics(height, width, exposure, seed)
+        self._optics = Optics(height, width, exposure)
 
     def scene(self, index: int) -> Scene:
         """Frame `index` with its labels."""
@@ -72,7 +74,8 @@ class StreetCamera:
         self._draw_ground(view, numbers)
         moving = movers(plan, view)
         for number in reversed(numbers):
-            layers = plan.block(number).layers
+            block = plan.block(number)
+            layers = block.layers if number - first < NEAR_BLOCKS else block.far_layers
             for layer in range(len(layers) - 1, -1, -1):
                 things = layers[layer]
                 extra = moving.get((number, layer))
@@ -92,9 +95,7 @@ class StreetCamera:
 
     def _draw_ground(self, view: Viewpoint, numbers: range) -> None:
         depth = self._ground.depth
-        bend = np.array(
-            [self._plan.bend(view.travelled + float(d)) for d in np.minimum(depth, 150)]
-        )
+        bend = self._plan.bends(view.travelled + np.minimum(depth, 150))
         centre = bend - view.across - view.slope * depth
         sections = {number: self._plan.block(number).section for number in numbers}
         self._ground.draw(self._canvas, view.travelled, centre, sections)

@@ -7,18 +7,20 @@ u = cx + f x / z, v = cy + f (eye - y) / z.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_texture import HOLE, Texels, Texture
+from scenes.street_texture import HOLE, Texels, Texture, texel
 
 NEAR = 0.7  # metres: nothing is drawn closer
 EYE = 1.35  # metres: the lens above the ground, behind a windscreen
 LABEL_BYTE = np.uint32(0xFF000000)
 # Byte-parallel arithmetic: channel values shifted right by k, without bits of the neighbour.
 SHIFTS = {k: np.uint32(0x010101 * (0xFF >> k)) for k in (0, 1, 2, 3)}
-HAZE = np.uint32(0xE0 | 0xDC << 8 | 0xD6 << 16)
+HAZE_COLOUR = (222, 222, 220)
+HAZE = np.uint32(texel(HAZE_COLOUR, 0))
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,13 @@ class Canvas:
         np.copyto(self.texels[top:base, first:last], drawn, where=drawn < HOLE)
 
     def picture(
-        self, x: float, z: float, texture: Texture, light: Light, bottom: float = 0.0
+        self,
+        x: float,
+        z: float,
+        texture: Texture,
+        light: Light,
+        bottom: float = 0.0,
+        mirrored: bool = False,
     ) -> None:
         """Draw an upright picture that faces the camera, its foot centred at (x, z)."""
         if z < NEAR:
@@ -126,28 +134,39 @@ class Canvas:
             return
         level = texture.level(texture.levels[0].density / scale)
         step = level.density / scale
-        columns = _sampled(first, last, left, step, level.columns) * (level.rows + 2)
+        columns = _sampled(first, last, left, step, level.columns)
+        if mirrored:
+            columns = level.columns - 1 - columns
+        columns *= level.rows + 2
         rows = _sampled(above, below, top, step, level.rows) + 1
         drawn = tinted(level.texels.take(rows[:, None] + columns), light)
         np.copyto(self.texels[above:below, first:last], drawn, where=drawn < HOLE)
 
-    def post(self, x: float, z: float, width: float, bottom: float, top: float, texel: int) -> None:
-        """Draw an upright round post, at least one pixel wide, lighter on its left."""
+    def post(self, x: float, z: float, width: float, bottom: float, top: float, paint: int) -> None:
+        """Draw an upright round post, at least one pixel wide."""
         if z < NEAR:
             return
         scale = self.focal / z
         pixels = max(1, round(width * scale))
-        first = round(self.cx + x * scale - pixels / 2)
+        left = round(self.cx + x * scale - pixels / 2)
+        first, last = max(0, left), min(self.width, left + pixels)
         above, below = self._row(top, z), self._row(bottom, z)
-        if first >= self.width or first + pixels <= 0 or above >= below:
-            return
-        for column in range(max(0, first), min(self.width, first + pixels)):
-            gain = 8 if pixels < 3 else 9 - (column - first) * 6 // pixels
-            self.texels[above:below, column] = tinted(np.uint32(texel), Light(min(gain, 8)))
+        if first < last and above < below:
+            shades = _rounded(paint, pixels)[first - left : last - left]
+            self.texels[above:below, first:last] = shades
 
-    def darken(self, mask: NDArray[np.bool_], top: int, left: int) -> None:
-        """Halve the light under a mask laid at (top, left), both inside the canvas."""
-        part = self.texels[top : top + mask.shape[0], left : left + mask.shape[1]]
+    def darken(self, x: float, near: float, far: float, width: float) -> None:
+        """Halve the light on a strip of ground, `width` metres wide around x, from near to far."""
+        top, base = self._row(0, far), self._row(0, near)
+        scale = self._drop[top:base] / EYE  # pixels per metre on each row
+        left = np.maximum(self.cx + (x - width / 2) * scale, 0)
+        right = np.minimum(self.cx + (x + width / 2) * scale, self.width)
+        if top >= base or left.min() >= right.max():
+            return
+        first, last = int(left.min()), int(np.ceil(right.max()))
+        u = self._u[first:last]
+        part = self.texels[top:base, first:last]
+        mask = (u >= left[:, None]) & (u < right[:, None])
         np.copyto(part, tinted(part, Light(4)), where=mask)
 
     def _row(self, y: float, z: float) -> int:
@@ -156,6 +175,15 @@ class Canvas:
 
     def _top(self, bottom: float, texture: Texture, scale: float) -> float:
         return self.cy + (EYE - bottom - texture.height) * scale
+
+
+@lru_cache(maxsize=256)
+def _rounded(paint: int, pixels: int) -> Texels:
+    """One row of a round post, lit from the left."""
+    shades = np.full(pixels, paint, np.uint32)
+    for at in range(pixels if pixels > 2 else 0):
+        shades[at : at + 1] = tinted(shades[at : at + 1], Light(min(8, 9 - at * 6 // pixels)))
+    return shades
 
 
 def _sampled(first: int, last: int, start: float, step: float, size: int) -> NDArray[np.intp]:

@@ -1,8 +1,10 @@
-"""Fronts of buildings: shops, terraced houses, offices, halls; and the blank walls at their ends."""
+"""Fronts of buildings: shops, terraced houses, offices, halls; and blank end walls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from scenes.camvid import CLASSES
 from scenes.dataset import Colour
 from scenes.street_texture import Easel, Texture, grain
 
+OptionT = TypeVar("OptionT")
 BUILDING = CLASSES.index("Building")
 DENSITY = 32  # texels per metre: what a front at the frame's edge shows at 480 pixels
 VARIANTS = 9  # of each kind
@@ -101,7 +104,7 @@ def _house(rng: np.random.Generator) -> Texture:
 
 
 def _office(rng: np.random.Generator) -> Texture:
-    storeys = int(rng.integers(3, 6))
+    storeys = int(rng.integers(1, 4))
     width, storey = float(rng.choice([12.0, 15.0, 18.0])), 3.3
     eaves = 3.8 + storeys * storey
     easel = Easel(width, eaves + 1.5, DENSITY, smooth=False)
@@ -228,7 +231,8 @@ def _door(easel: Easel, rng: np.random.Generator, x: float, width: float) -> Non
 def _shopfront(easel: Easel, rng: np.random.Generator, ground: float) -> None:
     """Plate glass with goods behind it, a door, and a sign board with lettering above."""
     width, frame = easel.width, _pick(rng, FASCIAS)
-    easel.rectangle(0, 0, width, ground, tuple(c * 3 // 5 for c in frame), BUILDING)  # type: ignore[arg-type]
+    dim = (frame[0] * 3 // 5, frame[1] * 3 // 5, frame[2] * 3 // 5)
+    easel.rectangle(0, 0, width, ground, dim, BUILDING)
     door = float(rng.uniform(0.4, width - 1.6))
     for left, right in ((0.3, door - 0.15), (door + 1.15, width - 0.3)):
         if right - left > 0.5:
@@ -252,7 +256,8 @@ def _display(easel: Easel, rng: np.random.Generator, x: float, width: float) -> 
     lit = int(rng.integers(40, 120))
     easel.rectangle(x, 0.5, width, 2.1, (lit, lit - 4, lit - 12), BUILDING)
     for _ in range(int(width * 7)):
-        colour = tuple(int(c) for c in rng.integers(30, 225, 3))
+        tone = int(rng.integers(30, 190))
+        colour = [tone + int(c) for c in rng.integers(-28, 29, 3)]
         w, h = rng.uniform(0.1, 0.4), rng.uniform(0.1, 0.6)
         px, py = x + rng.uniform(0, max(0.01, width - w)), 0.5 + rng.uniform(0, 1.4)
         easel.rectangle(px, py, w, h, (colour[0], colour[1], colour[2]), BUILDING)
@@ -328,5 +333,5 @@ def _aged(easel: Easel, rng: np.random.Generator) -> Texture:
     return easel.build(levels=4)
 
 
-def _pick(rng: np.random.Generator, options: tuple) -> object:  # type: ignore[type-arg]
+def _pick(rng: np.random.Generator, options: Sequence[OptionT]) -> OptionT:
     return options[int(rng.integers(len(options)))]

@@ -1,4 +1,4 @@
-"""What stands on pavements: signs, traffic lights, bins; and what runs along them: fences, walls."""
+"""What stands on pavements, signs and lamps, and what runs along them, fences and walls."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def sign(kind: str, variant: int) -> Texture:
     easel = painters[kind](rng)
     easel.multiply(grain(rng, easel.shape, {4: 0.06, 30: 0.08}))
     return easel.build(levels=5)
+
+
+@lru_cache(maxsize=2)
+def lantern(side: int) -> Texture:
+    """A street lamp's arm and lantern, reaching to the right of a post on the left (-1)."""
+    easel = Easel(2.0, 0.6, DENSITY)
+    grey, dark = (116, 120, 122), (60, 62, 66)
+    arm = [(0.0, 0.1), (0.5, 0.32), (1.3, 0.4)]
+    head = [(1.2, 0.36), (1.95, 0.34), (1.9, 0.5), (1.25, 0.5)]
+    flip = (lambda p: p) if side < 0 else (lambda p: (2.0 - p[0], p[1]))
+    easel.line([flip(p) for p in arm], 0.09, grey, POLE)
+    easel.polygon([flip(p) for p in head], dark, POLE)
+    return easel.build(levels=5, keep=0.3)
 
 
 @lru_cache(maxsize=len(FENCES) * 3)

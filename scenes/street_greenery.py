@@ -110,7 +110,7 @@ def _leaves(
     count: int,
     dark: float = 1.0,
 ) -> None:
-    """Scatter leaves over ellipses (x, y, rx, ry): dark ones deep inside first, light ones on top."""
+    """Scatter leaves over ellipses (x, y, rx, ry): dark ones inside first, light ones on top."""
     base = LEAVES[int(rng.integers(len(LEAVES)))]
     for layer, depth in ((0, 0.5), (1, 0.78), (2, 1.1)):
         for _ in range(count // 3):

@@ -10,25 +10,41 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
 from scenes.street_canvas import Light
 from scenes.street_facades import VARIANTS, blank_wall, facade
-from scenes.street_furniture import FENCES, SIGNS, fence, garden_wall, sign
+from scenes.street_furniture import FENCES, SIGNS, fence, garden_wall, lantern, sign
 from scenes.street_greenery import VARIANTS as TREES
 from scenes.street_greenery import hedge, tree
-from scenes.street_ground import LENGTH, Profile, Section
+from scenes.street_paving import LENGTH, Profile, Section
 from scenes.street_sky import WEATHERS
-from scenes.street_texture import texel
+from scenes.street_texture import Texture, joined, texel
 from scenes.street_things import Picture, Post, Thing, Vehicle, Wall
-from scenes.street_vehicles import KINDS as VEHICLES
 
+FRONTS = {"shop": 6.8, "house": 5.4, "office": 15.0, "hall": 14.0}  # typical widths, metres
+ROOFS = {"shop": 4.0, "house": 4.0, "office": 1.5, "hall": 6.0}  # what a front has above its eaves
+FAR_DENSITY = 8.0  # texels per metre of a far row of fronts
+FLEET = tuple(  # every vehicle there is: few enough to keep drawn
+    (kind, paint)
+    for kind, paints in (
+        ("hatchback", (0, 1, 4, 7)),
+        ("saloon", (2, 3, 5, 9)),
+        ("estate", (1, 6, 8)),
+        ("off-roader", (0, 2)),
+        ("van", (3, 5)),
+        ("bus", (9,)),
+    )
+    for paint in paints
+)
 STRETCHES = ("shops", "terrace", "offices", "college", "park", "yard")
 POLE = CLASSES.index("Pole")
 BENDS = 64  # blocks after which the bends repeat
 GREY, DARK = texel((116, 120, 122), POLE), texel((52, 54, 58), POLE)
-# Things in a farther layer can only be hidden by things in a nearer one: rays diverge from the road.
+# Only things in a nearer layer can hide those in a farther one: rays diverge from the road.
 BACKDROP, BUILDINGS, GARDENS, EDGE, PAVEMENT, KERB, ROAD = range(6, -1, -1)
+LAYERS = 7
 
 
 @dataclass(frozen=True)
@@ -50,14 +66,7 @@ class Character:
     def of(seed: int) -> Character:
         rng = np.random.default_rng([seed, 1])
         weather = str(rng.choice(sorted(WEATHERS)))
-        fleet = [
-            (VEHICLES[int(kind)], int(paint))
-            for kind, paint in zip(
-                rng.choice(len(VEHICLES), 9, p=(0.32, 0.22, 0.16, 0.12, 0.13, 0.05)),
-                rng.integers(0, 10, 9),
-                strict=True,
-            )
-        ]
+        fleet = [FLEET[int(place)] for place in rng.choice(len(FLEET), 9, replace=False)]
         weights = rng.dirichlet((2.4, 1.8, 1.0, 0.6, 1.2, 0.6))
         profile = Profile(
             half_road=float(rng.choice([3.8, 5.2, 6.0])),
@@ -88,7 +97,8 @@ class Block:
     """One block's ground and its things, layer by layer."""
 
     section: Section
-    layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(7)])
+    layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
+    far_layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
     roofs: tuple[float, float] = (0.0, 0.0)  # height of the fronts left and right, for shadows
 
 
@@ -109,6 +119,15 @@ class Plan:
         ])  # fmt: skip
         self._blocks: dict[int, Block] = {}
 
+    def bends(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`bend` at many places."""
+        at = z % (len(self._bend) - 1)
+        low = at.astype(np.intp)
+        bends: NDArray[np.float64] = self._bend[low] + (self._bend[low + 1] - self._bend[low]) * (
+            at - low
+        )
+        return bends
+
     def bend(self, z: float) -> float:
         """Where the middle of the road lies at z, metres."""
         at = z % (len(self._bend) - 1)
@@ -126,9 +145,9 @@ class Plan:
     def stretch(self, number: int, side: int) -> str:
         """What lines one side of a block; runs of three blocks share it, side streets cut in."""
         seed = self.character.seed
-        if np.random.default_rng([seed, 3, number]).random() < 0.14 and number % 2:
-            if np.random.default_rng([seed, 4, number, side + 1]).random() < 0.75:
-                return "side street"
+        crossing = number % 2 == 1 and np.random.default_rng([seed, 3, number]).random() < 0.14
+        if crossing and np.random.default_rng([seed, 4, number, side + 1]).random() < 0.75:
+            return "side street"
         run = (number + (side > 0)) // 3
         rng = np.random.default_rng([seed, 5, run, side + 1])
         return str(rng.choice(STRETCHES, p=self.character.weights))
@@ -151,7 +170,7 @@ class _Builder:
         for side, kind in zip((-1, 1), kinds, strict=True):
             getattr(self, "_" + kind.replace(" ", "_"))(side)
             self._pavement(side, kind)
-        for layer in self.block.layers:
+        for layer in (*self.block.layers, *self.block.far_layers):
             layer.sort(key=lambda thing: -thing.z)
         self.block.roofs = (self.roof[0], self.roof[1])
         return self.block
@@ -183,6 +202,11 @@ class _Builder:
         return side * (self.profile.half_road + self.profile.pavement + out) + self.plan.bend(z)
 
     def _put(self, layer: int, thing: Thing) -> None:
+        self._near(layer, thing)
+        self.block.far_layers[layer].append(thing)
+
+    def _near(self, layer: int, thing: Thing) -> None:
+        """Put a thing that is left out where the block is far away."""
         self.block.layers[layer].append(thing)
 
     def _along(
@@ -198,51 +222,66 @@ class _Builder:
         ends = (self._x(side, out, z), z), (self._x(side, out + depth, z), z)
         return ends if side > 0 else ends[::-1]
 
-    def _building(self, side: int, kind: str, out: float, z0: float, z1: float, layer: int) -> None:
-        texture = facade(kind, int(self.rng.integers(VARIANTS)))
+    def _front(self, side: int, texture: Texture, out: float, z0: float, z1: float) -> Wall:
         left, right = self._along(side, out, z0, z1)
-        light = self.character.light(side)
         span = texture.width - 0.02
-        self._put(layer, Wall(left, right, texture, light, span, texture.height))
-        eaves = texture.height - (
-            4 if kind in ("shop", "house") else 1.5 if kind == "office" else 6
-        )
-        left, right = self._across(side, out, 9, z0)
-        end = blank_wall(int(self.rng.integers(8)))
-        self._put(layer, Wall(left, right, end, self.character.light(0), 9, min(eaves, end.height)))
+        return Wall(left, right, texture, self.character.light(side), span, texture.height)
+
+    def _end(self, side: int, out: float, depth: float, z: float, height: float) -> Wall:
+        """The blank wall at the near end of a building."""
+        left, right = self._across(side, out, depth, z)
+        texture = blank_wall(int(self.rng.integers(8)))
+        light = self.character.light(0)
+        return Wall(left, right, texture, light, depth, min(height, texture.height))
+
+    def _building(self, side: int, kind: str, out: float, z0: float, z1: float, layer: int) -> None:
+        """A building that stands alone."""
+        texture = facade(kind, int(self.rng.integers(VARIANTS)))
+        eaves = texture.height - ROOFS[kind]
+        self._put(layer, self._front(side, texture, out, z0, z1))
+        self._put(layer, self._end(side, out, 9, z0, eaves))
         self.roof[side > 0] = max(self.roof[side > 0], eaves)
 
-    def _row(self, side: int, kind: str, out: float, z0: float, z1: float, jitter: float) -> None:
-        """Fronts wall to wall from z0 to z1, each stretched a little to fit."""
-        typical = {"shop": 6.8, "house": 5.4, "office": 15.0, "hall": 14.0}[kind]
-        count = max(1, round((z1 - z0) / typical))
+    def _row(self, side: int, kind: str, out: float, jitter: float) -> None:
+        """Fronts wall to wall along the block, stretched a little to fit; one wall from afar."""
+        count = max(1, round(LENGTH / FRONTS[kind]))
+        width = LENGTH / count
+        before, parts = (math.inf, 0.0), []
         for place in range(count):
-            a, b = z0 + (z1 - z0) * place / count, z0 + (z1 - z0) * (place + 1) / count
-            back = float(self.rng.uniform(0, jitter))
-            self._building(side, kind, out + back, a, b, BUILDINGS)
+            z0, back = self.start + place * width, out + float(self.rng.uniform(0, jitter))
+            texture = facade(kind, int(self.rng.integers(VARIANTS)))
+            eaves = texture.height - ROOFS[kind]
+            self._near(BUILDINGS, self._front(side, texture, back, z0, z0 + width))
+            if back < before[0] or eaves > before[1]:  # the nearer neighbour does not hide it
+                self._near(BUILDINGS, self._end(side, back, 9, z0, eaves))
+            before = (back, eaves)
+            parts.append((texture, width))
+        whole = joined(parts if side < 0 else parts[::-1], FAR_DENSITY)
+        far = self.block.far_layers[BUILDINGS]
+        far.append(self._front(side, whole, out, self.start, self.start + LENGTH))
+        far.append(self._end(side, out, 9, self.start, parts[0][0].height - ROOFS[kind]))
+        self.roof[side > 0] = max(texture.height for texture, _ in parts) - ROOFS[kind]
 
     def _shops(self, side: int) -> None:
-        self._row(side, "shop", 0.0, self.start, self.start + LENGTH, 0.6)
+        self._row(side, "shop", 0.0, float(self.rng.choice([0.0, 0.7])))
         for _ in range(int(self.rng.integers(0, 3))):
             z = self.start + float(self.rng.uniform(1, 23))
             plate = sign("shop", int(self.rng.integers(3)))
-            self._put(GARDENS, Picture(self._x(side, -0.5, z), z, plate, Light(7), 2.9))
+            self._near(GARDENS, Picture(self._x(side, -0.5, z), z, plate, Light(7), 2.9))
 
     def _terrace(self, side: int) -> None:
-        self._row(side, "house", 2.6, self.start, self.start + LENGTH, 0.8)
+        self._row(side, "house", 2.6, float(self.rng.choice([0.0, 0.8])))
         self._edge(side, self.rng.choice(["wall", "hedge", "fence"], p=(0.5, 0.2, 0.3)), 0.0)
         for _ in range(int(self.rng.integers(1, 4))):
             self._tree(side, "bush", float(self.rng.uniform(0.7, 2)), GARDENS)
 
     def _offices(self, side: int) -> None:
-        self._row(
-            side, "office", float(self.rng.choice([0.2, 2.5])), self.start, self.start + LENGTH, 2
-        )
+        self._row(side, "office", float(self.rng.choice([0.2, 2.5])), 2.0)
         if self.rng.random() < 0.4:
             self._tree(side, self._crown(), -0.8, PAVEMENT)
 
     def _college(self, side: int) -> None:
-        self._row(side, "hall", 5.0, self.start, self.start + LENGTH, 2)
+        self._row(side, "hall", 5.0, 2.0)
         self._edge(side, self.rng.choice(["fence", "wall"]), 0.0)
         if self.rng.random() < 0.6:
             self._tree(side, self._crown(), 2.5, GARDENS)
@@ -332,7 +371,7 @@ class _Builder:
             for step in range(4):
                 z = self.start + 14.5 + step * 2
                 post = Post(self._x(side, kerb - 0.1, z), z, 0.15, 0.0, 0.95, DARK)
-                self._put(PAVEMENT, post)
+                self._near(PAVEMENT, post)
         if self.rng.random() < 0.15 and kind != "side street":
             self._tree(side, self._crown(), kerb + 0.5, PAVEMENT)
         if kind == "side street" or self.block.section.marking in ("zebra", "zigzag"):
@@ -346,17 +385,12 @@ class _Builder:
     def _lamp(self, side: int, out: float, z: float) -> None:
         tall = 7.5
         self._pole(side, out, z, tall, 0.16)
-        x = self._x(side, out, z)
-        for step in range(3):  # the arm over the road, in three pieces, and the lantern
-            at = x - side * (0.25 + step * 0.45)
-            self._put(
-                PAVEMENT,
-                Post(at, z, 0.5, tall - 0.02 + 0.06 * step, tall + 0.08 + 0.06 * step, GREY),
-            )
-        self._put(PAVEMENT, Post(x - side * 1.6, z, 0.6, tall + 0.08, tall + 0.26, DARK))
+        head = lantern(side)
+        x = self._x(side, out, z) - side * head.width / 2
+        self._put(PAVEMENT, Picture(x, z, head, Light(7), tall - 0.15))
 
     def _signpost(self, side: int, out: float, z: float) -> None:
         kind = str(self.rng.choice([name for name in SIGNS if name not in ("shop", "lights")]))
         plate = sign(kind, int(self.rng.integers(3)))
         self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.08)
-        self._put(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, Light(7), 2.2))
+        self._near(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, Light(7), 2.2))

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
 from scenes.dataset import Colour
-from scenes.street_canvas import HAZE, Canvas
-from scenes.street_texture import Texels, grain, pack
+from scenes.street_canvas import HAZE_COLOUR, Canvas
+from scenes.street_texture import Texels, grain, pack, rgb
 
 SKY, BUILDING, TREE = (CLASSES.index(name) for name in ("Sky", "Building", "Tree"))
+ROOFS: tuple[Colour, ...] = ((128, 112, 100), (140, 136, 128), (112, 104, 104))
 TURN = 0.5  # radians the camera may turn to either side
 
 
@@ -61,7 +62,7 @@ def _clouded(
     rows, columns = shape
     height = np.linspace(1, 0, rows, dtype=np.float32)[:, None, None]
     blend = height**1.3
-    colour = np.float32(weather.zenith) * blend + np.float32(weather.horizon) * (1 - blend)
+    colour = rgb(weather.zenith) * blend + rgb(weather.horizon) * (1 - blend)
     colour = np.broadcast_to(colour, (rows, columns, 3)).copy()
     # Clouds lie on a plane overhead: towards the horizon they flatten.
     plane = grain(rng, (512, columns), {160: 0.9, 64: 0.55, 28: 0.35, 12: 0.2, 5: 0.1})
@@ -69,7 +70,8 @@ def _clouded(
     density = (plane[look] - 1) + (weather.cover - 0.5) * 1.6
     cover = np.clip(density * 1.6, 0, 1)[..., None] ** 1.5
     shadow = 1 - weather.contrast * 0.22 * np.clip(density - 0.35, 0, 1)[..., None]
-    return colour * (1 - cover) + np.float32(weather.cloud) * shadow * cover
+    clouded: NDArray[np.float32] = colour * (1 - cover) + rgb(weather.cloud) * shadow * cover
+    return clouded.astype(np.float32)
 
 
 def _far_band(
@@ -82,7 +84,7 @@ def _far_band(
     rows, columns = labels.shape
     metre = focal / 150
     up = np.arange(rows, 0, -1)[:, None] / metre  # metres above the eye
-    haze = np.float32([int(HAZE) >> shift & 0xFF for shift in (0, 8, 16)])
+    haze = rgb(HAZE_COLOUR)
     texture = grain(rng, (rows, columns), {1: 0.1, 3: 0.12, 8: 0.1})[..., None]
     left = 0
     while left < columns:
@@ -93,11 +95,11 @@ def _far_band(
         if leafy:
             wobble = grain(rng, (1, across.size), {3: 0.1, 7: 0.2})[0]
             top = rng.uniform(5, 11) * (0.55 + 0.45 * np.sqrt(1 - across**2)) * wobble
-            tint = np.float32((92, 98, 84))
+            tint = rgb((92, 98, 84))
         else:
             eaves = rng.uniform(5, 10)
             top = eaves + rng.choice([0.0, 2.5]) * (1 - np.abs(across))
-            tint = np.float32(rng.choice([(128, 112, 100), (140, 136, 128), (112, 104, 104)]))
+            tint = rgb(ROOFS[int(rng.integers(len(ROOFS)))])
         solid = up < top
         fill = (tint * 0.55 + haze * 0.45) * texture[part]
         colour[part] = np.where(solid[..., None], fill, colour[part])

@@ -52,10 +52,15 @@ class Texture:
         return self.levels[steps]
 
 
+def rgb(colour: Colour) -> NDArray[np.float32]:
+    """A colour to calculate with."""
+    return np.array(colour, np.float32)
+
+
 def pack(colour: Frame, labels: Labels) -> Texels:
     """Colour [H, W, 3] and labels [H, W] as texels [H, W]."""
-    channels = [colour[..., i].astype(np.uint32) << (8 * i) for i in range(3)]
-    return channels[0] | channels[1] | channels[2] | labels.astype(np.uint32) << 24
+    channels = np.concatenate([colour, labels[..., None]], axis=-1)
+    return np.ascontiguousarray(channels).view("<u4")[..., 0]
 
 
 def texel(colour: Colour, label: int) -> int:
@@ -89,18 +94,27 @@ def build_texture(
     return Texture(tuple(built), width, height)
 
 
-def mirrored(texture: Texture) -> Texture:
-    """The texture seen in a mirror."""
-    levels = [
-        Level(
-            np.ascontiguousarray(level.texels.reshape(level.columns, -1)[::-1]).ravel(),
-            level.rows,
-            level.columns,
-            level.density,
-        )
-        for level in texture.levels
-    ]
-    return Texture(tuple(levels), texture.width, texture.height)
+def joined(parts: Sequence[tuple[Texture, float]], density: float) -> Texture:
+    """Textures side by side, each stretched to the given width in metres, for a far view.
+
+    Needs every part to have levels of `density` and of half of it.
+    """
+    height = max(texture.height for texture, _ in parts)
+    levels = []
+    for step in (density, density / 2):
+        rows = round(height * step)
+        strips = [_strip(texture, width, step, rows) for texture, width in parts]
+        texels = np.concatenate(strips)
+        levels.append(Level(texels.ravel(), rows, len(texels), step))
+    return Texture(tuple(levels), sum(width for _, width in parts), height)
+
+
+def _strip(texture: Texture, width: float, density: float, rows: int) -> Texels:
+    """The columns of a texture at one density, stretched to a width, padded to `rows` above."""
+    level = next(level for level in texture.levels if level.density == density)
+    columns = np.arange(round(width * density)) * level.columns // round(width * density)
+    texels = level.texels.reshape(level.columns, -1)[columns]
+    return np.pad(texels, [(0, 0), (rows - level.rows, 0)], constant_values=HOLE)
 
 
 class Easel:
@@ -116,7 +130,7 @@ class Easel:
         size = (round(width * self._scale), round(height * self._scale))
         self.colour = Image.new("RGB", size)
         self.labels = Image.new("L", size, IGNORE)
-        self._draw = ImageDraw.Draw(self.colour), ImageDraw.Draw(self.labels)
+        self._colours, self._marks = ImageDraw.Draw(self.colour), ImageDraw.Draw(self.labels)
 
     def rectangle(self, x: float, y: float, w: float, h: float, colour: Colour, label: int) -> None:
         """Fill the rectangle whose lower left corner is (x, y)."""
@@ -125,21 +139,22 @@ class Easel:
     def polygon(self, points: Sequence[Point], colour: Colour, label: int) -> None:
         """Fill a polygon."""
         corners = [self._pixel(point) for point in points]
-        for draw, fill in zip(self._draw, (colour, label), strict=True):
-            draw.polygon(corners, fill=fill)
+        self._colours.polygon(corners, fill=colour)
+        self._marks.polygon(corners, fill=label)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour, label: int) -> None:
         """Fill an upright ellipse with centre (x, y)."""
         (left, top), (right, bottom) = self._pixel((x - rx, y + ry)), self._pixel((x + rx, y - ry))
-        for draw, fill in zip(self._draw, (colour, label), strict=True):
-            draw.ellipse((left, top, max(left, right), max(top, bottom)), fill=fill)
+        box = (left, top, max(left, right), max(top, bottom))
+        self._colours.ellipse(box, fill=colour)
+        self._marks.ellipse(box, fill=label)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour, label: int) -> None:
         """Draw a line `width` metres wide."""
         corners = [self._pixel(point) for point in points]
         pixels = max(1, round(width * self._scale))
-        for draw, fill in zip(self._draw, (colour, label), strict=True):
-            draw.line(corners, fill=fill, width=pixels, joint="curve")
+        self._colours.line(corners, fill=colour, width=pixels, joint="curve")
+        self._marks.line(corners, fill=label, width=pixels, joint="curve")
 
     def multiply(self, factor: NDArray[np.float32]) -> None:
         """Multiply the colours by [H, W] or [H, W, 3], broadcast over the picture."""
@@ -147,7 +162,7 @@ class Easel:
             factor = factor[..., None]
         product = np.asarray(self.colour, np.float32) * factor
         self.colour = Image.fromarray(np.clip(product, 0, 255).astype(np.uint8))
-        self._draw = ImageDraw.Draw(self.colour), self._draw[1]
+        self._colours = ImageDraw.Draw(self.colour)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -169,7 +184,7 @@ class Easel:
 def grain(
     rng: np.random.Generator, shape: tuple[int, int], strengths: dict[int, float]
 ) -> NDArray[np.float32]:
-    """Factors around 1, [rows, columns]: smooth noise of each size (pixels) and strength, summed."""
+    """Factors around 1, [rows, columns]: the sum of smooth noises of {size in pixels: strength}."""
     total = np.ones(shape, np.float32)
     for size, strength in strengths.items():
         small = (shape[0] // size + 2, shape[1] // size + 2)
@@ -195,5 +210,5 @@ def _halved(
     covers = np.stack([cover[q] for q in quarters])
     choice = covers.argmax(axis=0)[None]
     label = np.take_along_axis(np.stack([labels[q] for q in quarters]), choice, axis=0)[0]
-    mean = sum(mean[q] for q in quarters) / np.float32(4)
+    mean = np.stack([mean[q] for q in quarters]).mean(axis=0)
     return mean, covers.mean(axis=0), label

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scenes.street_canvas import EYE, NEAR, Canvas, Light
+from scenes.street_canvas import NEAR, Canvas, Light
 from scenes.street_people import POSES, cyclist, pedestrian
 from scenes.street_texture import Texture
 from scenes.street_vehicles import BODIES, STEP, vehicle
@@ -70,7 +66,7 @@ class Picture:
 
     def draw(self, canvas: Canvas, view: Viewpoint) -> None:
         x, ahead = view.seen(self.x, self.z)
-        if NEAR < ahead and self.texture.width * canvas.focal > SMALLEST * ahead:
+        if ahead > NEAR and self.texture.width * canvas.focal > SMALLEST * ahead:
             canvas.picture(x, ahead, self.texture, _hazy(self.light, ahead), self.bottom)
 
 
@@ -105,11 +101,11 @@ class Vehicle:
         x, ahead = view.seen(self.x, self.z)
         if ahead < 3.2:  # its nose would be behind the lens
             return
-        turn = round((self.heading - math.degrees(math.atan2(x, ahead))) / STEP)
-        texture, foot = vehicle(self.kind, self.paint, turn % (360 // STEP))
+        angle = (self.heading - math.degrees(math.atan2(x, ahead)) + 180) % 360 - 180
+        texture, foot = vehicle(self.kind, self.paint, round(abs(angle) / STEP))
         body = BODIES[self.kind]
         _shadow(canvas, x, ahead, body.width * 1.08, body.length)
-        canvas.picture(x, ahead, texture, _hazy(self.light, ahead), foot)
+        canvas.picture(x, ahead, texture, _hazy(self.light, ahead), foot, mirrored=angle < 0)
 
 
 @dataclass(frozen=True)
@@ -143,22 +139,5 @@ def _hazy(light: Light, ahead: float) -> Light:
 
 def _shadow(canvas: Canvas, x: float, ahead: float, width: float, length: float) -> None:
     """The dark patch under something that stands on the ground."""
-    scale = canvas.focal / ahead
-    columns = int(width * scale)
-    if columns < 8:
-        return
-    near = canvas.cy + canvas.focal * EYE / (ahead - 0.45 * min(length, ahead))
-    far = canvas.cy + canvas.focal * EYE / (ahead + 0.45 * length)
-    near = min(near, canvas.cy + scale * EYE * 1.35)
-    mask = _ellipse(max(2, int(near - far)), columns)
-    top, left = round(far), round(canvas.cx + x * scale - columns / 2)
-    first, last = max(0, -left), min(columns, canvas.width - left)
-    rows = min(mask.shape[0], canvas.height - top)
-    if first < last and rows > 0:
-        canvas.darken(mask[:rows, first:last], top, left + first)
-
-
-@lru_cache(maxsize=512)
-def _ellipse(rows: int, columns: int) -> NDArray[np.bool_]:
-    y, x = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    return np.asarray(x**4 + y * y < 1)
+    if width * canvas.focal > 8 * ahead:
+        canvas.darken(x, max(NEAR + 1, ahead - length / 2), ahead + length / 2, width)

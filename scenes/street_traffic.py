@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scenes.street_ground import LENGTH
+from scenes.street_paving import LENGTH
 from scenes.street_plan import KERB, PAVEMENT, ROAD, Plan
 from scenes.street_things import FAR, Person, Thing, Vehicle, Viewpoint
 

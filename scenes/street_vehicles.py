@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,10 +20,11 @@ from scenes.street_canvas import EYE
 from scenes.street_texture import Easel, Texture, grain
 
 CAR = CLASSES.index("Car")
-STEP = 5  # degrees between two drawn views
+STEP = 6  # degrees between two drawn views
 DISTANCE = 11.0  # metres from which the views are drawn
 DENSITY = 72  # texels per metre
 Solid = tuple[float, float, float]  # x to the right, y up, z along the vehicle; metres
+Face = tuple[Sequence[Solid], Colour]
 
 PAINTS: tuple[Colour, ...] = (
     (28, 30, 34),
@@ -100,12 +102,12 @@ BODIES: dict[str, Body] = {
 KINDS = tuple(BODIES)
 
 
-@lru_cache(maxsize=320)  # about 0.1 MB each
+@lru_cache(maxsize=640)  # about 0.1 MB each
 def vehicle(kind: str, paint: int, turn: int) -> tuple[Texture, float]:
     """A vehicle turned by `turn` steps of `STEP` degrees, and where its picture's foot lies.
 
-    Turn 0 is seen from behind, 180 degrees from the front; positive turns show its right side...
-    the one a camera on its right would see. The foot is in metres relative to the ground.
+    Turn 0 is seen from behind, 180 degrees from the front, 90 driving to the right. The foot is in
+    metres relative to the ground.
     """
     body = BODIES[kind]
     faces = _faces(body, PAINTS[paint % len(PAINTS)], paint)
@@ -134,11 +136,11 @@ def _pictured(
     light = np.float32(0.62) + np.float32(0.5) * np.sqrt(
         up
     )  # the road below is darker than the sky
-    easel.multiply(light * grain(rng, (rows, columns), {2: 0.04, 24: 0.06}))
+    easel.multiply(light * grain(rng, (rows, columns), {24: 0.06}))
     return easel.build(levels=6), foot
 
 
-def _faces(body: Body, paint: Colour, seed: int) -> list[tuple[Sequence[Solid], Colour]]:
+def _faces(body: Body, paint: Colour, seed: int) -> list[Face]:
     """All faces in an order that paints right: far ones are culled, the rest lie outwards."""
     profile, result = body.profile, []
     for z in (0.19 * body.length, 0.81 * body.length):  # wheels first: the body covers their tops
@@ -146,7 +148,7 @@ def _faces(body: Body, paint: Colour, seed: int) -> list[tuple[Sequence[Solid], 
             result += _wheel(body, z, side)
     for side in (-1.0, 1.0):
         result += _side(body, paint, side)
-    for number, (start, end) in enumerate(zip(profile, profile[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(profile)):
         quad = _across(body, start, end, 1.0)
         result.append((quad, _shade(paint, start, end)))
         if number in (body.rear_glass, body.front_glass):
@@ -159,7 +161,7 @@ def _faces(body: Body, paint: Colour, seed: int) -> list[tuple[Sequence[Solid], 
     return result
 
 
-def _side(body: Body, paint: Colour, side: float) -> list[tuple[Sequence[Solid], Colour]]:
+def _side(body: Body, paint: Colour, side: float) -> list[Face]:
     """The flank below the belt, the cabin above it, its windows, sill and wheel arches."""
     parts: list[tuple[list[tuple[float, float]], Colour]] = [
         (list(body.profile), _scaled(paint, 0.88)),
@@ -175,7 +177,7 @@ def _side(body: Body, paint: Colour, side: float) -> list[tuple[Sequence[Solid],
         tip0 = slope if number == 0 and body.rear_glass == 3 else 0.08
         tip1 = slope if number == len(body.windows) - 1 else 0.02
         parts.append(([(z0, low), (z0 + tip0, high), (z1 - tip1, high), (z1, low)], GLASS))
-    result = [
+    result: list[Face] = [
         (_oriented([_point(body, z, y, side) for z, y in points], side), colour)
         for points, colour in parts
     ]
@@ -187,18 +189,14 @@ def _side(body: Body, paint: Colour, side: float) -> list[tuple[Sequence[Solid],
     return result
 
 
-def _end(
-    body: Body, z: float, colours: tuple[Colour, Colour]
-) -> list[tuple[Sequence[Solid], Colour]]:
+def _end(body: Body, z: float, colours: tuple[Colour, Colour]) -> list[Face]:
     """Lamps, number plate and bumper at the rear (z = 0) or the front."""
     lamp, plate = colours
     out = -0.01 if z == 0 else 0.01
     facing = -1.0 if z == 0 else 1.0
     half, top = body.width / 2, min(body.belt - 0.12, 0.95)
 
-    def box(
-        x0: float, x1: float, y0: float, y1: float, colour: Colour
-    ) -> tuple[list[Solid], Colour]:
+    def box(x0: float, x1: float, y0: float, y1: float, colour: Colour) -> Face:
         points = [(x0, y0, z + out), (x0, y1, z + out), (x1, y1, z + out), (x1, y0, z + out)]
         return (points if facing < 0 else points[::-1]), colour
 
@@ -214,12 +212,12 @@ def _end(
     return parts
 
 
-def _wheel(body: Body, z: float, side: float) -> list[tuple[Sequence[Solid], Colour]]:
+def _wheel(body: Body, z: float, side: float) -> list[Face]:
     """The tread as a dark block inside the flank, so that tyres show from the ends too."""
     x1 = side * body.width / 2
     x0 = x1 - side * 0.2
     r = body.wheel
-    result: list[tuple[Sequence[Solid], Colour]] = []
+    result: list[Face] = []
     for facing, at in ((-1.0, z - r * 0.7), (1.0, z + r * 0.7)):
         left, right = (min(x0, x1), max(x0, x1))
         points = [(left, 0.0, at), (left, r, at), (right, r, at), (right, 0.0, at)]
