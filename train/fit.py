@@ -96,7 +96,8 @@ def run(options: Options) -> Result:
     spec = new_spec(options, data)
     network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
-    samples = samples_of(scenes, data.mix, options)
+    others = preload(data.mix, spec.input_size) if data.mix else []
+    samples = samples_of(scenes, others, options)
     if options.init and not options.resume:
         initialise(network, options.init, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
@@ -131,13 +132,13 @@ def open_data(options: Options) -> Data:
     return Data(training, validation, mix)
 
 
-def samples_of(scenes: list[Scene], mix: Dataset | None, options: Options) -> Samples:
+def samples_of(scenes: list[Scene], others: list[Scene], options: Options) -> Samples:
     """The samples of an epoch: all scenes, and as many mixed-in ones as make up their share."""
     from train.samples import Samples
 
     share = options.mix_share
-    mixed_in = round(len(scenes) * share / (1 - share)) if mix else 0
-    samples = Samples(scenes, options.input_size, options.crop, mix, mixed_in)
+    mixed_in = round(len(scenes) * share / (1 - share)) if others else 0
+    samples = Samples(scenes, options.input_size, options.crop, others, mixed_in)
     if len(samples) < options.batch:
         raise Refused(
             f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"

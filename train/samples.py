@@ -64,35 +64,30 @@ def augmentation(size: tuple[int, int], crop: tuple[int, int]) -> v2.Compose:
 
 
 class Samples(TorchDataset[Sample]):
-    """Augmented crops: every one of `scenes` once, plus `mixed_in` random ones of another dataset.
-
-    `mixed_in` frames are drawn anew in each epoch and read when needed, so a procedural dataset
-    may be endless for all practical purposes.
-    """
+    """Augmented crops: every one of `scenes` once, plus `mixed_in` of `others`, drawn anew."""
 
     def __init__(
         self,
         scenes: Sequence[Scene],
         size: tuple[int, int],
         crop: tuple[int, int],
-        other: Dataset | None = None,
+        others: Sequence[Scene] = (),
         mixed_in: int = 0,
     ) -> None:
-        self._scenes, self._other, self._mixed_in, self._size = scenes, other, mixed_in, size
+        self._scenes, self._others, self._mixed_in = scenes, others, mixed_in
         self._augment = augmentation(size, crop)
 
     def __len__(self) -> int:
         return len(self._scenes) + self._mixed_in
 
     def __getitem__(self, index: int) -> Sample:
-        scene = self._scene(index)
+        scene = self.scene(index)
         image = tv_tensors.Image(torch.from_numpy(scene.frame.copy()).permute(2, 0, 1))
         image, labels = self._augment(image, tv_tensors.Mask(torch.from_numpy(scene.labels.copy())))
         return image.as_subclass(Tensor), labels.as_subclass(Tensor).long()
 
-    def _scene(self, index: int) -> Scene:
+    def scene(self, index: int) -> Scene:
+        """The scene behind sample `index`."""
         if index < len(self._scenes):
             return self._scenes[index]
-        assert self._other is not None
-        drawn = int(torch.randint(len(self._other), ()))
-        return fit_scene(self._other[drawn], self._size)
+        return self._others[int(torch.randint(len(self._others), ()))]

@@ -16,7 +16,7 @@ from scenes.dataset import Frame, open_dataset
 from train import evaluate
 from train.checkpoint import save_checkpoint
 from train.deeplab import build_model
-from train.evaluation import Logits, averaged, mean_iou, predict_with
+from train.evaluation import Logits, Predict, averaged, mean_iou, predict_with
 from train.evaluation import evaluate as score
 
 KEYS = {"miou", "per_class", "boundary_f", "trimap_accuracy", "pixel_accuracy", "images"}
@@ -30,13 +30,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, spec: ModelSpec) -> Pat
     return path
 
 
-def nearest_colour(spec: ModelSpec) -> object:
+def nearest_colour(spec: ModelSpec) -> Predict:
     """A predictor that reads the class off the colour, at stride 1."""
     palette = np.array(spec.palette, np.float32)
 
     def predict(frame: Frame) -> Logits:
         distance = np.square(frame[None].astype(np.float32) - palette[:, None, None]).sum(axis=-1)
-        return -distance / 1000
+        return np.asarray(-distance / 1000, np.float32)
 
     return predict
 
@@ -58,7 +58,8 @@ def test_the_crf_keeps_masks_that_are_right_already(camvid: Path, spec: ModelSpe
 
 def test_flip_averages_the_frame_with_its_mirror_image(spec: ModelSpec) -> None:
     def lopsided(frame: Frame) -> Logits:
-        return np.stack([frame[..., 0], frame[..., 1].cumsum(axis=1)]).astype(np.float32) / 500
+        scores = np.stack([frame[..., 0], frame[..., 1].cumsum(axis=1)])
+        return np.asarray(scores / 500, np.float32)
 
     frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3)).astype(np.uint8)
     both = averaged(lopsided, [1.0], flip=True)(frame)

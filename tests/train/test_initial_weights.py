@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,21 +25,30 @@ def backbone(seed: int) -> nn.Module:
     return network.eval()
 
 
+def statistics(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    return bn.running_mean, bn.running_var
+
+
 def randomise_statistics(network: nn.Module) -> None:
     for _, bn in conv_bn_pairs(network):
-        for value in (bn.weight, bn.running_var):
+        mean, var = statistics(bn)
+        for value in (bn.weight, var):
             nn.init.uniform_(value, 0.5, 1.5)
-        for value in (bn.bias, bn.running_mean):
+        for value in (bn.bias, mean):
             nn.init.normal_(value, std=0.1)
 
 
 def write_folded(network: nn.Module, path: Path) -> None:
     """The textbook folding: w' = w g / sqrt(v + eps), b' = b - m g / sqrt(v + eps)."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for index, (conv, bn) in enumerate(conv_bn_pairs(network)):
-        scale = (bn.weight / (bn.running_var + bn.eps).sqrt()).detach()
+        mean, var = statistics(bn)
+        scale = (bn.weight / (var + bn.eps).sqrt()).detach()
         arrays[f"{index:02d}/w"] = (conv.weight.detach() * scale[:, None, None, None]).numpy()
-        arrays[f"{index:02d}/b"] = (bn.bias - bn.running_mean * scale).detach().numpy()
+        arrays[f"{index:02d}/b"] = (bn.bias - mean * scale).detach().numpy()
     np.savez(path, **arrays)
 
 
@@ -78,11 +88,9 @@ def test_statistics_are_those_of_the_frames(folded: Path, images: list[Tensor]) 
     import_folded(network, folded, images)
     conv, bn = conv_bn_pairs(network)[0]
     output = conv(torch.cat(images)).double()
-    torch.testing.assert_close(
-        bn.running_mean.double(), output.mean((0, 2, 3)), rtol=1e-5, atol=1e-6
-    )
-    variance = output.var((0, 2, 3), correction=0)
-    torch.testing.assert_close(bn.running_var.double(), variance, rtol=1e-5, atol=1e-6)
+    mean, var = (value.double() for value in statistics(bn))
+    torch.testing.assert_close(mean, output.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(var, output.var((0, 2, 3), correction=0), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_another_network_are_refused(folded: Path, images: list[Tensor]) -> None:
@@ -111,7 +119,8 @@ def test_published_weights_give_batch_norms_that_add_their_bias(deeplab_data: Pa
     network = build_model("deeplabv3plus_mobilenetv2", 11).backbone
     import_folded(network, source, [torch.tensor(frames).permute(0, 3, 1, 2) / 127.5 - 1])
     for index, (_, bn) in enumerate(conv_bn_pairs(network)):
-        scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+        mean, var = statistics(bn)
+        scale = bn.weight / (var + bn.eps).sqrt()
         torch.testing.assert_close(scale, torch.ones_like(scale))
-        bias = bn.bias - bn.running_mean * scale
+        bias = bn.bias - mean * scale
         torch.testing.assert_close(bias, read_layer(source, index)[1], rtol=1e-4, atol=1e-4)
