@@ -289,3 +289,15 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
     assert "street:" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"numpy", "av", "onnxruntime", "cv2", "PIL", "torch", "onnx"}
+
+
+@pytest.mark.data
+def test_a_dash_cam_clip_is_recorded_as_it_is(
+    deeplab_data: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    clip, out = deeplab_data / "video" / "dashcam_motorway.mp4", tmp_path / "out.mp4"
+    arguments = ["--camera", str(clip), "--bundle", str(tiny_bundle), "--headless"]
+    assert main([*arguments, "--frames", "25", "--record", str(out)]) == 0
+    assert decoded(out) == [(960, 540)] * 25
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].average_rate == 25
