@@ -159,6 +159,9 @@ def show(result: Result) -> None:
         )
     for name, reason in result.skipped.items():
         print(f"{name} skipped: {reason}")
+    load, cores = result.machine["load"], result.machine["cores"]
+    if float(load) > float(cores):  # OpenMP's barriers then cost PyTorch several times its own work
+        print(f"WARNING: load {load} on {cores} cores: others are computing too; quote no number")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -132,6 +132,14 @@ def test_it_runs_by_its_path_though_it_is_named_like_a_room(tmp_path: Path) -> N
     assert done.stderr.startswith("error: no bundle at nowhere")
 
 
+@pytest.mark.parametrize(("load", "warned"), [(0.3, False), (2.0, False), (7.2, True)])
+def test_a_busy_machine_is_told(
+    load: float, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines.show(engines.Result([], {}, {"load": load, "cores": 2}))
+    assert ("WARNING: load" in capsys.readouterr().out) == warned
+
+
 @pytest.mark.parametrize("flag", ["--frames", "--threads"])
 def test_nothing_to_run_is_a_usage_error(flag: str) -> None:
     assert engines.main([flag, "0"]) == 2
