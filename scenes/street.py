@@ -15,7 +15,7 @@ import numpy as np
 from scenes.camvid import CLASSES, PALETTE
 from scenes.dataset import DatasetError, Scene
 from scenes.street_canvas import Canvas
-from scenes.street_ground import Ground
+from scenes.street_ground import Ground, Shade
 from scenes.street_optics import Exposure, Optics, labels_of
 from scenes.street_paving import LENGTH
 from scenes.street_plan import Character, Plan
@@ -26,7 +26,7 @@ from scenes.street_traffic import movers
 FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
 DEFAULT_SIZE = (360, 480)
-NEAR_BLOCKS = 3  # drawn front by front; beyond, a row of fronts is one wall
+NEAR_BLOCKS = 2  # drawn front by front; beyond, a row of fronts is one wall
 STREETS = 12  # different streets in a split, taken in turn
 STRIDE = 97  # frames of the camera between two visits to a street: 27 m
 FRAMES = {"train": 400}  # by split; any other has
@@ -54,7 +54,7 @@ class StreetCamera:
         self._sky = Sky(self._canvas, self._horizon + slack, character.weather, seed)
         self._ground = Ground(self._canvas, height - self._horizon + slack)
         exposure = Exposure(
-            gain=float(rng.uniform(0.7, 1.15)),
+            gain=float(rng.uniform(0.85, 1.25)),
             contrast=float(rng.uniform(1.0, 1.5)),
             warmth=int(rng.integers(-1, 2)),
             noise=float(rng.choice([1.3, 2.0, 2.8])),
@@ -97,8 +97,12 @@ class StreetCamera:
         depth = self._ground.depth
         bend = self._plan.bends(view.travelled + np.minimum(depth, 150))
         centre = bend - view.across - view.slope * depth
-        sections = {number: self._plan.block(number).section for number in numbers}
-        self._ground.draw(self._canvas, view.travelled, centre, sections)
+        blocks = {number: self._plan.block(number) for number in numbers}
+        sections = {number: block.section for number, block in blocks.items()}
+        sun = self._plan.character.sun
+        edges = {number: block.shadow for number, block in blocks.items()}
+        shade = Shade(sun, edges) if sun else None
+        self._ground.draw(self._canvas, view.travelled, centre, sections, shade)
 
 
 @dataclass(frozen=True)

@@ -327,7 +327,7 @@ def _aged(easel: Easel, rng: np.random.Generator) -> Texture:
     """Streaks, soot towards the ground and a fine grain; then the texture."""
     rows, columns = easel.shape
     streaks = grain(rng, (1, columns), {2: 0.06, 9: 0.06})
-    foot = 1 - 0.22 * np.exp(-np.arange(rows, dtype=np.float32)[::-1, None] / (1.2 * DENSITY))
+    foot = 0.84 - 0.20 * np.exp(-np.arange(rows, dtype=np.float32)[::-1, None] / (1.2 * DENSITY))
     factor = grain(rng, (rows, columns), {1: 0.07, 5: 0.05, 40: 0.08}) * streaks * foot
     easel.multiply(factor.astype(np.float32))
     return easel.build(levels=4)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_canvas import EYE, Canvas
+from scenes.street_canvas import EYE, Canvas, Light, tinted
 from scenes.street_paving import (
     ACROSS,
     ALONG,
@@ -20,7 +22,20 @@ from scenes.street_paving import (
 )
 from scenes.street_texture import Texels
 
+SHADOW = Light(4)  # what the sky alone lights
 Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Shade:
+    """The shadow of the fronts on one side (-1 left, 1 right) of the road.
+
+    `edges` has, for each block, how far the shadow's edge is from the road's middle on that side, in
+    metres; a negative edge lies beyond the middle.
+    """
+
+    side: int
+    edges: dict[int, float]
 
 
 class Ground:
@@ -42,6 +57,7 @@ class Ground:
         travelled: float,
         centre: Floats,
         sections: dict[int, Section],
+        shade: Shade | None,
     ) -> None:
         """Draw all rows below the horizon.
 
@@ -58,9 +74,23 @@ class Ground:
         np.minimum(index, width[:, None] - 1, out=index)
         place = (travelled + self.depth[:rows]) / LENGTH
         number = np.floor(place).astype(np.intp)
+        shadow = None if shade is None else self._shadow(index, number, shade)
         texel_rows = ((place - number) * (ALONG >> self._halvings[:rows])).astype(np.intp)
         index += (texel_rows * width)[:, None]
-        self._gather(canvas.texels[horizon:], index, number, sections)
+        ground = canvas.texels[horizon:]
+        self._gather(ground, index, number, sections)
+        if shadow is not None:
+            np.copyto(ground, tinted(ground, SHADOW), where=shadow)
+
+    def _shadow(
+        self, index: NDArray[np.intp], number: NDArray[np.intp], shade: Shade
+    ) -> NDArray[np.bool_]:
+        """Where a row's texel columns lie between the fronts and the end of their shadow."""
+        edge = np.array([shade.edges.get(place, math.inf) for place in number.tolist()])
+        density = self._density[: len(number)]
+        if shade.side > 0:
+            return index > ((HALF_SPAN + edge) * density)[:, None]
+        return index < ((HALF_SPAN - edge) * density)[:, None]
 
     def _gather(
         self,

@@ -12,7 +12,9 @@ from PIL import Image
 from scenes.dataset import Frame, Labels
 from scenes.street_texture import Texels
 
-NOISE_LIMIT = 9  # grey levels; tones keep this distance from 0 and 255, so adding bytes never wraps
+NOISE_LIMIT = (
+    12  # grey levels; tones keep this distance from 0 and 255, so adding bytes never wraps
+)
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,13 @@ class Optics:
     def __init__(self, height: int, width: int, exposure: Exposure) -> None:
         self._shape = (height, width)
         self._table = tone_table(exposure)
-        self._warmth = exposure.warmth
-        self._noise = noise_bank(height * width * 3, exposure.noise)
+        self._noise = noise_bank(height * width, exposure.noise, exposure.warmth)
         self._spare = np.empty((2, height * width * 3), np.uint8)
 
     def expose(self, texels: Texels, index: int) -> Frame:
         """The frame [H, W, 3] of a drawn canvas; `index` picks the noise."""
         height, width = self._shape
-        balanced = self._balanced(texels)
-        picture = Image.frombuffer("RGBX", (width, height), balanced, "raw", "RGBX", 0, 1)
+        picture = Image.frombuffer("RGBX", (width, height), texels, "raw", "RGBX", 0, 1)
         data = bytearray(picture.tobytes("raw", "RGB"))
         frame = np.frombuffer(data.translate(self._table), np.uint8)
         for step in (3, 3 * width):
@@ -47,17 +47,6 @@ class Optics:
         start = index * 7919 * 3 % (self._noise.size - frame.size)
         frame += self._noise[start : start + frame.size]
         return frame.reshape(height, width, 3)
-
-    def _balanced(self, texels: Texels) -> Texels:
-        """White balance: a warm picture loses a sixteenth of its blue, a cold one of its red.
-
-        Green loses half as much, as daylight does between two colour temperatures.
-        """
-        if self._warmth == 0:
-            return texels
-        channel = np.uint32(0x0F0000 if self._warmth > 0 else 0x0F)
-        lost = ((texels >> np.uint32(4)) & channel) + ((texels >> np.uint32(5)) & np.uint32(0x0700))
-        return texels - lost
 
     def _blur(self, frame: NDArray[np.uint8], step: int) -> None:
         """Weights 1 2 1 along one axis: the mean of the means with either neighbour.
@@ -84,17 +73,20 @@ def tone_table(exposure: Exposure) -> bytes:
     return bytes(np.clip(levels, NOISE_LIMIT, 255 - NOISE_LIMIT).astype(np.uint8))
 
 
-@lru_cache(maxsize=6)
-def noise_bank(size: int, sigma: float) -> NDArray[np.uint8]:
-    """Bell-shaped noise around 0 as wrapping bytes, enough for a frame at any of 2^16 offsets.
+@lru_cache(maxsize=9)  # about 0.7 MB each at 480x360
+def noise_bank(pixels: int, sigma: float, warmth: int) -> NDArray[np.uint8]:
+    """Bell-shaped noise as wrapping bytes for a frame at any of 2^16 offsets, RGB by RGB.
 
     The sum of four uniform integers is close to normal and, unlike a normal, bounded and exact.
+    The white balance rides on it: a warm picture has more red and less blue.
     """
     rng = np.random.default_rng(77)
-    total = rng.integers(-64, 65, (4, size + (1 << 16)), dtype=np.int16).sum(axis=0, dtype=np.int32)
-    scaled = np.rint(total * (sigma / 74.5))  # σ of the sum: 2 x sqrt((129² - 1) / 12)
+    shape = (4, pixels + (1 << 16), 3)
+    total = rng.integers(-64, 65, shape, dtype=np.int8).sum(axis=0, dtype=np.int16)
+    scaled = np.rint(total * np.float32(sigma / 74.5))  # σ of the sum: 2 sqrt((129² - 1) / 12)
+    scaled += np.float32(warmth) * np.array([3, 0, -3], np.float32)
     noise: NDArray[np.int8] = np.clip(scaled, -NOISE_LIMIT, NOISE_LIMIT).astype(np.int8)
-    return noise.view(np.uint8)
+    return noise.view(np.uint8).ravel()
 
 
 def _mean(

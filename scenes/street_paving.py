@@ -24,11 +24,11 @@ HALVINGS = 8  # sizes of a section, each half as long as the one before
 ROAD, PAVEMENT, TREE = (CLASSES.index(name) for name in ("Road", "Pavement", "Tree"))
 ASPHALT, KERB, FLAGS, GRASS, YARD, WHITE, YELLOW = range(7)
 MATERIALS = (  # colour at a tone of 1, and label
-    ((92, 94, 99), ROAD),
-    ((150, 148, 142), PAVEMENT),
-    ((118, 114, 110), PAVEMENT),
+    ((84, 86, 91), ROAD),
+    ((132, 130, 125), PAVEMENT),
+    ((98, 95, 92), PAVEMENT),
     ((86, 102, 50), TREE),
-    ((104, 104, 106), ROAD),
+    ((92, 92, 95), ROAD),
     ((206, 206, 202), ROAD),
     ((186, 158, 76), ROAD),
 )

@@ -25,7 +25,8 @@ from scenes.street_things import Picture, Post, Thing, Vehicle, Wall
 
 FRONTS = {"shop": 6.8, "house": 5.4, "office": 15.0, "hall": 14.0}  # typical widths, metres
 ROOFS = {"shop": 4.0, "house": 4.0, "office": 1.5, "hall": 6.0}  # what a front has above its eaves
-FAR_DENSITY = 8.0  # texels per metre of a far row of fronts
+SHADOW_REACH = 0.75  # metres of shadow across the street for a metre of front
+FAR_DENSITIES = (16.0, 8.0, 4.0)  # texels per metre of a far row of fronts
 FLEET = tuple(  # every vehicle there is: few enough to keep drawn
     (kind, paint)
     for kind, paints in (
@@ -40,6 +41,7 @@ FLEET = tuple(  # every vehicle there is: few enough to keep drawn
 )
 STRETCHES = ("shops", "terrace", "offices", "college", "park", "yard")
 POLE = CLASSES.index("Pole")
+KEPT = 8  # blocks, one more than are ever in view; up to 2 MB each
 BENDS = 64  # blocks after which the bends repeat
 GREY, DARK = texel((116, 120, 122), POLE), texel((52, 54, 58), POLE)
 # Only things in a nearer layer can hide those in a farther one: rays diverge from the road.
@@ -67,10 +69,10 @@ class Character:
         rng = np.random.default_rng([seed, 1])
         weather = str(rng.choice(sorted(WEATHERS)))
         fleet = [FLEET[int(place)] for place in rng.choice(len(FLEET), 9, replace=False)]
-        weights = rng.dirichlet((2.4, 1.8, 1.0, 0.6, 1.2, 0.6))
+        weights = rng.dirichlet((2.2, 1.6, 0.8, 0.8, 2.4, 1.0))
         profile = Profile(
             half_road=float(rng.choice([3.8, 5.2, 6.0])),
-            pavement=float(rng.choice([2.0, 2.6, 3.4])),
+            pavement=float(rng.choice([2.4, 3.2, 4.2])),
             yellow_lines=bool(rng.random() < 0.5),
             slabs=bool(rng.random() < 0.6),
         )
@@ -79,7 +81,7 @@ class Character:
             sun=int(rng.choice([-1, 1])) if weather in ("clear", "broken") else 0,
             bare_trees=float(rng.choice([0.9, 0.5, 0.15])),
             fleet=tuple(fleet),
-            parking=float(rng.uniform(0.2, 0.8)),
+            parking=float(rng.uniform(0.1, 0.6)),
             traffic=float(rng.uniform(0.4, 0.95)),
             walkers=float(rng.uniform(0.4, 1.0)),
             weights=tuple(float(w) for w in weights),
@@ -88,8 +90,8 @@ class Character:
     def light(self, side: int) -> Light:
         """The light on fronts of the left (-1) or right (1) side, and of ends and things (0)."""
         if self.sun == 0:
-            return Light(6)
-        return {self.sun: Light(4), -self.sun: Light(8), 0: Light(6)}[side]
+            return Light(8)
+        return {self.sun: Light(4), -self.sun: Light(8), 0: Light(8)}[side]
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Block:
     section: Section
     layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
     far_layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
-    roofs: tuple[float, float] = (0.0, 0.0)  # height of the fronts left and right, for shadows
+    shadow: float = math.inf  # metres from the road's middle to the edge of the sunny side's shadow
 
 
 class Plan:
@@ -137,7 +139,7 @@ class Plan:
     def block(self, number: int) -> Block:
         """Block `number`; the last few are kept."""
         if number not in self._blocks:
-            if len(self._blocks) > 24:
+            if len(self._blocks) >= KEPT:
                 self._blocks.pop(next(iter(self._blocks)))
             self._blocks[number] = _Builder(self, number).build()
         return self._blocks[number]
@@ -166,13 +168,15 @@ class _Builder:
     def build(self) -> Block:
         kinds = [self.plan.stretch(self.number, side) for side in (-1, 1)]
         self.block = Block(self._section(kinds))
-        self.roof = [0.0, 0.0]
+        self.roof = 0.0
         for side, kind in zip((-1, 1), kinds, strict=True):
             getattr(self, "_" + kind.replace(" ", "_"))(side)
             self._pavement(side, kind)
         for layer in (*self.block.layers, *self.block.far_layers):
             layer.sort(key=lambda thing: -thing.z)
-        self.block.roofs = (self.roof[0], self.roof[1])
+        if self.roof:
+            front = self.profile.half_road + self.profile.pavement
+            self.block.shadow = front - SHADOW_REACH * self.roof
         return self.block
 
     def _section(self, kinds: list[str]) -> Section:
@@ -234,54 +238,57 @@ class _Builder:
         light = self.character.light(0)
         return Wall(left, right, texture, light, depth, min(height, texture.height))
 
+    def _shades(self, side: int, eaves: float) -> None:
+        if side == self.character.sun:
+            self.roof = max(self.roof, eaves)
+
     def _building(self, side: int, kind: str, out: float, z0: float, z1: float, layer: int) -> None:
         """A building that stands alone."""
         texture = facade(kind, int(self.rng.integers(VARIANTS)))
         eaves = texture.height - ROOFS[kind]
         self._put(layer, self._front(side, texture, out, z0, z1))
         self._put(layer, self._end(side, out, 9, z0, eaves))
-        self.roof[side > 0] = max(self.roof[side > 0], eaves)
+        self._shades(side, eaves)
 
-    def _row(self, side: int, kind: str, out: float, jitter: float) -> None:
+    def _row(self, side: int, kind: str, out: float) -> None:
         """Fronts wall to wall along the block, stretched a little to fit; one wall from afar."""
         count = max(1, round(LENGTH / FRONTS[kind]))
         width = LENGTH / count
-        before, parts = (math.inf, 0.0), []
+        before, parts = 0.0, []
         for place in range(count):
-            z0, back = self.start + place * width, out + float(self.rng.uniform(0, jitter))
+            z0 = self.start + place * width
             texture = facade(kind, int(self.rng.integers(VARIANTS)))
             eaves = texture.height - ROOFS[kind]
-            self._near(BUILDINGS, self._front(side, texture, back, z0, z0 + width))
-            if back < before[0] or eaves > before[1]:  # the nearer neighbour does not hide it
-                self._near(BUILDINGS, self._end(side, back, 9, z0, eaves))
-            before = (back, eaves)
+            self._near(BUILDINGS, self._front(side, texture, out, z0, z0 + width))
+            if eaves > before:  # else the nearer neighbour hides it
+                self._put(BUILDINGS, self._end(side, out, 9, z0, eaves))
+            before = eaves
             parts.append((texture, width))
-        whole = joined(parts if side < 0 else parts[::-1], FAR_DENSITY)
-        far = self.block.far_layers[BUILDINGS]
-        far.append(self._front(side, whole, out, self.start, self.start + LENGTH))
-        far.append(self._end(side, out, 9, self.start, parts[0][0].height - ROOFS[kind]))
-        self.roof[side > 0] = max(texture.height for texture, _ in parts) - ROOFS[kind]
+        whole = joined(parts if side < 0 else parts[::-1], FAR_DENSITIES)
+        front = self._front(side, whole, out, self.start, self.start + LENGTH)
+        self.block.far_layers[BUILDINGS].append(front)
+        self._shades(side, max(texture.height for texture, _ in parts) - ROOFS[kind])
 
     def _shops(self, side: int) -> None:
-        self._row(side, "shop", 0.0, float(self.rng.choice([0.0, 0.7])))
+        self._row(side, "shop", 0.0)
         for _ in range(int(self.rng.integers(0, 3))):
             z = self.start + float(self.rng.uniform(1, 23))
             plate = sign("shop", int(self.rng.integers(3)))
             self._near(GARDENS, Picture(self._x(side, -0.5, z), z, plate, Light(7), 2.9))
 
     def _terrace(self, side: int) -> None:
-        self._row(side, "house", 2.6, float(self.rng.choice([0.0, 0.8])))
-        self._edge(side, self.rng.choice(["wall", "hedge", "fence"], p=(0.5, 0.2, 0.3)), 0.0)
+        self._row(side, "house", 2.6)
+        self._edge(side, self.rng.choice(["wall", "hedge", "fence"], p=(0.4, 0.2, 0.4)), 0.0)
         for _ in range(int(self.rng.integers(1, 4))):
             self._tree(side, "bush", float(self.rng.uniform(0.7, 2)), GARDENS)
 
     def _offices(self, side: int) -> None:
-        self._row(side, "office", float(self.rng.choice([0.2, 2.5])), 2.0)
+        self._row(side, "office", float(self.rng.choice([0.2, 2.5])))
         if self.rng.random() < 0.4:
             self._tree(side, self._crown(), -0.8, PAVEMENT)
 
     def _college(self, side: int) -> None:
-        self._row(side, "hall", 5.0, 2.0)
+        self._row(side, "hall", 5.0)
         self._edge(side, self.rng.choice(["fence", "wall"]), 0.0)
         if self.rng.random() < 0.6:
             self._tree(side, self._crown(), 2.5, GARDENS)
@@ -297,7 +304,7 @@ class _Builder:
         left, right = self._along(side, 30, z0, z0 + LENGTH)
         green = hedge(int(self.rng.integers(TREES)))
         self._put(BACKDROP, Wall(left, right, green, Light(5), LENGTH, green.height))
-        self._edge(side, self.rng.choice(["fence", "hedge", "none"], p=(0.55, 0.2, 0.25)), 0.1)
+        self._edge(side, self.rng.choice(["fence", "hedge", "none"], p=(0.65, 0.2, 0.15)), 0.1)
 
     def _yard(self, side: int) -> None:
         z0 = self.start
@@ -365,14 +372,14 @@ class _Builder:
         kerb = 0.45 - self.profile.pavement
         if (self.number + (side > 0)) % 2:
             self._lamp(side, kerb, self.start + 12 + (5 if kind == "side street" else 0))
-        if self.rng.random() < 0.55:
+        if self.rng.random() < 0.75:
             self._signpost(side, kerb + 0.1, self.start + float(self.rng.uniform(2, 22)))
         if self.rng.random() < 0.2:
             for step in range(4):
                 z = self.start + 14.5 + step * 2
                 post = Post(self._x(side, kerb - 0.1, z), z, 0.15, 0.0, 0.95, DARK)
                 self._near(PAVEMENT, post)
-        if self.rng.random() < 0.15 and kind != "side street":
+        if self.rng.random() < 0.3 and kind != "side street":
             self._tree(side, self._crown(), kerb + 0.5, PAVEMENT)
         if kind == "side street" or self.block.section.marking in ("zebra", "zigzag"):
             return
@@ -384,7 +391,7 @@ class _Builder:
 
     def _lamp(self, side: int, out: float, z: float) -> None:
         tall = 7.5
-        self._pole(side, out, z, tall, 0.16)
+        self._pole(side, out, z, tall, 0.19)
         head = lantern(side)
         x = self._x(side, out, z) - side * head.width / 2
         self._put(PAVEMENT, Picture(x, z, head, Light(7), tall - 0.15))
@@ -392,5 +399,5 @@ class _Builder:
     def _signpost(self, side: int, out: float, z: float) -> None:
         kind = str(self.rng.choice([name for name in SIGNS if name not in ("shop", "lights")]))
         plate = sign(kind, int(self.rng.integers(3)))
-        self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.08)
+        self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.1)
         self._near(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, Light(7), 2.2))

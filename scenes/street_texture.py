@@ -94,14 +94,14 @@ def build_texture(
     return Texture(tuple(built), width, height)
 
 
-def joined(parts: Sequence[tuple[Texture, float]], density: float) -> Texture:
+def joined(parts: Sequence[tuple[Texture, float]], densities: tuple[float, ...]) -> Texture:
     """Textures side by side, each stretched to the given width in metres, for a far view.
 
-    Needs every part to have levels of `density` and of half of it.
+    Needs every part to have levels of the `densities`, each half of the one before.
     """
     height = max(texture.height for texture, _ in parts)
     levels = []
-    for step in (density, density / 2):
+    for step in densities:
         rows = round(height * step)
         strips = [_strip(texture, width, step, rows) for texture, width in parts]
         texels = np.concatenate(strips)

@@ -14,7 +14,7 @@ from scenes.street_people import POSES, cyclist, pedestrian
 from scenes.street_texture import Texture
 from scenes.street_vehicles import BODIES, STEP, vehicle
 
-FAR = 110.0  # metres: beyond, the far band of the sky stands for everything
+FAR = 96.0  # metres: beyond, the far band of the sky stands for everything
 SMALLEST = 3  # pixels: a picture narrower than this is not drawn
 
 
@@ -139,5 +139,5 @@ def _hazy(light: Light, ahead: float) -> Light:
 
 def _shadow(canvas: Canvas, x: float, ahead: float, width: float, length: float) -> None:
     """The dark patch under something that stands on the ground."""
-    if width * canvas.focal > 8 * ahead:
+    if width * canvas.focal > 20 * ahead:
         canvas.darken(x, max(NEAR + 1, ahead - length / 2), ahead + length / 2, width)
