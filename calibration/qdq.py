@@ -25,6 +25,7 @@ from onnx import ModelProto
 from calibration.columns import fold_columns
 from calibration.observe import Range, quantizable
 from calibration.placement import ACTIVATIONS, INTEGER_OPERATORS, Flavour, float_nodes
+from calibration.rounding import round_depthwise
 from calibration.stem import read_bytes
 from calibration.wiring import Wiring
 from engines.failures import Refused
@@ -81,6 +82,7 @@ def quantize(
         if read_bytes(float_model):
             ranges |= {new: ranges[old] for new, old in fold_columns(float_model).items()}
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
+    round_depthwise(float_model, kept)
     result = _quantized(float_model, ranges, PRESETS[flavour], kept)
     if flavour == "s8":
         _give_float_inputs(result, kept)
