@@ -47,12 +47,16 @@ class Session(Protocol):
     ) -> None: ...
 
 
+def resolve_target(target: str) -> str:
+    """What `auto` means on this machine: the one place that decides it."""
+    return "cpu" if target == "auto" else target
+
+
 def open_session(
     bundle: Bundle, precision: str, target: str = "cpu", threads: int | None = None
 ) -> Session:
     """Open the model for a target; an unavailable one is an error, never another target."""
-    if target == "auto":
-        target = "cpu"
+    target = resolve_target(target)
     if target not in TARGETS:
         raise UsageError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
     if target == "cpu":

@@ -138,9 +138,11 @@ def run(options: Options) -> Summary:
 
 def _choose_precision(options: Options, bundle: Bundle) -> tuple[str, str]:
     """The precision to run, and the line that says why."""
+    from engines.session import resolve_target
+
     if options.precision != "auto":
         return options.precision, f"{options.precision}: as asked"
-    return bundle.choose_precision("cpu" if options.target == "auto" else options.target)
+    return bundle.choose_precision(resolve_target(options.target))
 
 
 def _wants_window(options: Options) -> bool:

@@ -24,3 +24,4 @@ def test_ignored_pixels_stay_as_they_are() -> None:
     mixed = blend(frame, labels, PALETTE)
     np.testing.assert_array_equal(mixed[labels == 255], 200)
     assert mixed[0, 0, 0] == 100
+    mixed[0] = 0  # the picture is the caller's: text is drawn on it
