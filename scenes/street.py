@@ -21,7 +21,7 @@ from scenes.street_paving import LENGTH
 from scenes.street_plan import Character, Plan
 from scenes.street_sky import Sky
 from scenes.street_things import FAR, Viewpoint
-from scenes.street_traffic import movers
+from scenes.street_traffic import DRIVEN, movers
 
 FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
@@ -89,7 +89,7 @@ class StreetCamera:
     def _viewpoint(self, seconds: float) -> Viewpoint:
         travelled = 5 + SPEED * seconds + 6 * math.sin(0.11 * seconds)
         plan = self._plan
-        lane = -1.75 + 0.2 * math.sin(0.37 * seconds)
+        lane = -DRIVEN + 0.2 * math.sin(0.37 * seconds)
         slope = (plan.bend(travelled + 3) - plan.bend(travelled)) / 3
         return Viewpoint(travelled, plan.bend(travelled) + lane, slope, seconds)
 

@@ -16,32 +16,32 @@ from scenes.street_texture import HOLE, Texels, Texture, texel
 
 NEAR = 0.7  # metres: nothing is drawn closer
 EYE = 1.35  # metres: the lens above the ground, behind a windscreen
-LABEL_BYTE = np.uint32(0xFF000000)
-# Byte-parallel arithmetic: channel values shifted right by k, without bits of the neighbour.
-SHIFTS = {k: np.uint32(0x010101 * (0xFF >> k)) for k in (0, 1, 2, 3)}
 HAZE_COLOUR = (222, 222, 220)
-HAZE = np.uint32(texel(HAZE_COLOUR, 0))
+# Byte-parallel arithmetic on texels: shifted channels without the bits of their neighbours.
+LABEL_BYTE = np.uint32(0xFF000000)
+HALVES, EIGHTHS = np.uint32(0x7F7F7F), np.uint32(0x1F1F1F)
+HAZE_EIGHTH = np.uint32(texel(HAZE_COLOUR, 0)) >> np.uint32(3) & EIGHTHS
 
 
 @dataclass(frozen=True)
 class Light:
-    """How much of a surface's colour arrives, in eighths; what haze adds, in eighths of white."""
+    """How a surface is lit: out of the sun it has half its light; haze comes in eighths."""
 
-    gain: int = 8
+    shaded: bool = False
     haze: int = 0
 
 
+SUNLIT, SHADED = Light(), Light(shaded=True)
+
+
 def tinted(texels: Texels, light: Light) -> Texels:
-    """Texels under a light; labels stay. The eighths keep three channels in one addition."""
-    if light == Light():
-        return texels
-    result = texels & LABEL_BYTE
-    for shift, eighths in ((0, 8), (1, 4), (2, 2), (3, 1)):
-        if light.gain & eighths:
-            result += (texels >> np.uint32(shift)) & SHIFTS[shift]
-        if light.haze & eighths:
-            result += (HAZE >> np.uint32(shift)) & SHIFTS[shift]
-    return result
+    """Texels under a light; labels stay."""
+    if light.shaded:
+        texels = ((texels >> np.uint32(1)) & HALVES) | (texels & LABEL_BYTE)
+    if light.haze:
+        share = np.uint32(light.haze)
+        texels = texels - ((texels >> np.uint32(3)) & EIGHTHS) * share + HAZE_EIGHTH * share
+    return texels
 
 
 class Canvas:
@@ -109,8 +109,8 @@ class Canvas:
         rows += np.float32((texture.height - EYE) * level.density + 1)  # row 0 is the hole above
         np.maximum(rows, 0, out=rows)
         np.minimum(rows, level.rows + 1, out=rows)
-        index = rows.astype(np.intp)
-        index += (along * level.density).astype(np.intp) % level.columns * (level.rows + 2)
+        index = rows.astype(np.int32)
+        index += (along * level.density).astype(np.int32) % level.columns * (level.rows + 2)
         drawn = tinted(level.texels.take(index), light)
         np.copyto(self.texels[top:base, first:last], drawn, where=drawn < HOLE)
 
@@ -167,7 +167,7 @@ class Canvas:
         u = self._u[first:last]
         part = self.texels[top:base, first:last]
         mask = (u >= left[:, None]) & (u < right[:, None])
-        np.copyto(part, tinted(part, Light(4)), where=mask)
+        np.copyto(part, tinted(part, SHADED), where=mask)
 
     def _row(self, y: float, z: float) -> int:
         row = self.cy + self.focal * (EYE - y) / z
@@ -181,14 +181,15 @@ class Canvas:
 def _rounded(paint: int, pixels: int) -> Texels:
     """One row of a round post, lit from the left."""
     shades = np.full(pixels, paint, np.uint32)
-    for at in range(pixels if pixels > 2 else 0):
-        shades[at : at + 1] = tinted(shades[at : at + 1], Light(min(8, 9 - at * 6 // pixels)))
+    if pixels > 2:
+        light = np.array([8 - max(0, at * 6 // pixels - 1) for at in range(pixels)], np.uint32)
+        shades = (shades >> np.uint32(3) & EIGHTHS) * light | (shades & LABEL_BYTE)
     return shades
 
 
-def _sampled(first: int, last: int, start: float, step: float, size: int) -> NDArray[np.intp]:
+def _sampled(first: int, last: int, start: float, step: float, size: int) -> NDArray[np.int32]:
     """The texel under each pixel centre of [first, last), for a picture that begins at `start`."""
-    index = ((np.arange(first, last) + (0.5 - start)) * step).astype(np.intp)
+    index = ((np.arange(first, last) + (0.5 - start)) * step).astype(np.int32)
     return np.minimum(np.maximum(index, 0), size - 1)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from scenes.camvid import CLASSES
 from scenes.dataset import Colour
-from scenes.street_texture import Easel, Texture, grain
+from scenes.street_texture import HOLE, Easel, Texture, build_texture, grain
 
 TREE = CLASSES.index("Tree")
 KINDS = ("bare", "leafy", "conifer", "bush")
 VARIANTS = 4
-DENSITY = 28  # texels per metre
+DENSITY = 26  # texels per metre
+WOODS = 24.0  # metres of trees in one picture
 BARKS: tuple[Colour, ...] = ((74, 66, 58), (88, 82, 74), (62, 54, 46))
 LEAVES: tuple[Colour, ...] = ((74, 98, 40), (92, 110, 52), (60, 84, 44), (112, 116, 54))
 
@@ -38,9 +39,26 @@ def hedge(variant: int) -> Texture:
     return _finished(easel, rng)
 
 
+@lru_cache(maxsize=2 * VARIANTS)
+def woods(bare: bool, variant: int) -> Texture:
+    """A row of trees and undergrowth as one picture, 24 m long: a park's background."""
+    rng = np.random.default_rng([variant, 8])
+    density = DENSITY / 2
+    texels = np.full((round(WOODS * density), round(13 * density)), HOLE, np.uint32)
+    for place in range(11):
+        kind = "bush" if place > 6 else "bare" if bare and rng.random() < 0.8 else "leafy"
+        level = tree(kind, int(rng.integers(VARIANTS))).levels[1]
+        picture = level.texels.reshape(level.columns, -1)[:, 1:-1]
+        left = int(rng.integers(0, len(texels) - level.columns))
+        part = texels[left : left + level.columns, -level.rows :]
+        np.copyto(part, picture[:, -texels.shape[1] :], where=picture < HOLE)
+    parts = np.ascontiguousarray(texels.T)[..., None].view(np.uint8)
+    return build_texture(parts[..., :3], parts[..., 3], density, levels=3, keep=0.45)
+
+
 def _bare(rng: np.random.Generator) -> Texture:
     """A winter crown: branches that fork, thinner each time."""
-    height = float(rng.uniform(7.5, 10.5))
+    height = float(rng.uniform(8.5, 12))
     easel = Easel(height * 0.95, height, DENSITY)
     bark = BARKS[int(rng.integers(len(BARKS)))]
     tips = [(height * 0.475, 0.0, math.pi / 2, height * 0.24, 0.16)]
@@ -52,11 +70,11 @@ def _bare(rng: np.random.Generator) -> Texture:
         easel.line([(x, y), (x1, y1)], max(2 * half, 0.035), colour, TREE)
         if half < 0.014:
             continue
-        for _ in range(int(rng.integers(2, 5))):
-            turn = float(rng.uniform(-0.75, 0.75))
+        for _ in range(int(rng.integers(3, 6))):
+            turn = float(rng.uniform(-0.85, 0.85))
             up = (math.pi / 2 - angle) * 0.12
             shrink = float(rng.uniform(0.62, 0.86))
-            at = float(rng.uniform(0.55, 1.0))
+            at = float(rng.uniform(0.45, 1.0))
             root = (x + (x1 - x) * at, y + (y1 - y) * at)
             tips.append((*root, angle + turn + up, length * shrink, half * 0.58))
     easel.multiply(grain(rng, easel.shape, {8: 0.1}))
@@ -64,7 +82,7 @@ def _bare(rng: np.random.Generator) -> Texture:
 
 
 def _leafy(rng: np.random.Generator) -> Texture:
-    height = float(rng.uniform(6.5, 10))
+    height = float(rng.uniform(7.5, 11))
     width = height * float(rng.uniform(0.7, 0.9))
     easel = Easel(width, height, DENSITY)
     bark = BARKS[int(rng.integers(len(BARKS)))]

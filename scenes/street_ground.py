@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_canvas import EYE, Canvas, Light, tinted
+from scenes.street_canvas import EYE, SHADED, Canvas, tinted
 from scenes.street_paving import (
     ACROSS,
     ALONG,
@@ -22,7 +22,6 @@ from scenes.street_paving import (
 )
 from scenes.street_texture import Texels
 
-SHADOW = Light(4)  # what the sky alone lights
 Floats = NDArray[np.floating[Any]]
 
 
@@ -30,8 +29,8 @@ Floats = NDArray[np.floating[Any]]
 class Shade:
     """The shadow of the fronts on one side (-1 left, 1 right) of the road.
 
-    `edges` has, for each block, how far the shadow's edge is from the road's middle on that side, in
-    metres; a negative edge lies beyond the middle.
+    `edges` has, for each block, how far the shadow's edge is from the road's middle on that side,
+    in metres; a negative edge lies beyond the middle.
     """
 
     side: int
@@ -45,10 +44,11 @@ class Ground:
         drop = np.arange(rows) + 0.5
         self.depth = canvas.focal * EYE / drop
         self._halvings = _halvings(self.depth, canvas.focal)
+        self._width = (ACROSS >> halvings_across(self._halvings)).astype(np.int32)
         self._density = ACROSS / (2 * HALF_SPAN) / 2.0 ** halvings_across(self._halvings)
         columns = np.arange(-canvas.width, canvas.width) + 0.5
         across = self.depth[:, None] * columns / canvas.focal
-        self._table = np.floor(across * self._density[:, None]).astype(np.intp)
+        self._table = np.floor(across * self._density[:, None]).astype(np.int32)
         self._zero = canvas.width
 
     def draw(
@@ -67,23 +67,23 @@ class Ground:
         horizon = int(canvas.cy)
         rows = canvas.height - horizon
         first = self._zero - int(canvas.cx)
-        offset = np.floor((HALF_SPAN - centre[:rows]) * self._density[:rows]).astype(np.intp)
+        offset = np.floor((HALF_SPAN - centre[:rows]) * self._density[:rows]).astype(np.int32)
         index = self._table[:rows, first : first + canvas.width] + offset[:, None]
-        width = ACROSS >> halvings_across(self._halvings[:rows])
+        width = self._width[:rows]
         np.maximum(index, 0, out=index)
         np.minimum(index, width[:, None] - 1, out=index)
         place = (travelled + self.depth[:rows]) / LENGTH
         number = np.floor(place).astype(np.intp)
         shadow = None if shade is None else self._shadow(index, number, shade)
-        texel_rows = ((place - number) * (ALONG >> self._halvings[:rows])).astype(np.intp)
+        texel_rows = ((place - number) * (ALONG >> self._halvings[:rows])).astype(np.int32)
         index += (texel_rows * width)[:, None]
         ground = canvas.texels[horizon:]
         self._gather(ground, index, number, sections)
         if shadow is not None:
-            np.copyto(ground, tinted(ground, SHADOW), where=shadow)
+            np.copyto(ground, tinted(ground, SHADED), where=shadow)
 
     def _shadow(
-        self, index: NDArray[np.intp], number: NDArray[np.intp], shade: Shade
+        self, index: NDArray[np.int32], number: NDArray[np.intp], shade: Shade
     ) -> NDArray[np.bool_]:
         """Where a row's texel columns lie between the fronts and the end of their shadow."""
         edge = np.array([shade.edges.get(place, math.inf) for place in number.tolist()])
@@ -95,7 +95,7 @@ class Ground:
     def _gather(
         self,
         out: Texels,
-        index: NDArray[np.intp],
+        index: NDArray[np.int32],
         number: NDArray[np.intp],
         sections: dict[int, Section],
     ) -> None:

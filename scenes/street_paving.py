@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
+from scenes.dataset import Colour
 from scenes.street_texture import Texels, grain, texel
 
 LENGTH = 24.0  # metres of road in a section
@@ -120,8 +121,8 @@ class _Sheet:
 def _painted(section: Section) -> Texels:
     kinds = [GROUNDS.index(section.left), GROUNDS.index(section.right)]
     rng = np.random.default_rng([section.variant, *kinds, MARKINGS.index(section.marking)])
-    x = ((np.arange(ACROSS) + 0.5) / ACROSS * 2 - 1)[None] * HALF_SPAN
-    z = (np.arange(ALONG) + 0.5)[:, None] / ALONG * LENGTH
+    x = ((np.arange(ACROSS, dtype=np.float32) + 0.5) / ACROSS * 2 - 1)[None] * HALF_SPAN
+    z = (np.arange(ALONG, dtype=np.float32) + 0.5)[:, None] / ALONG * LENGTH
     material = np.full((ALONG, ACROSS), ASPHALT, np.uint8)
     sheet = _Sheet(section.profile, material, _noise("asphalt").copy(), x, z, rng)
     _wear(sheet)
@@ -132,13 +133,19 @@ def _painted(section: Section) -> Texels:
 
 
 def _coloured(sheet: _Sheet) -> Texels:
-    result = np.zeros(sheet.material.shape, np.uint32)
-    for channel in range(3):
-        table = np.array([colour[channel] for colour, _ in MATERIALS], np.float32)
-        light = np.minimum(table[sheet.material] * sheet.tone, 255)
-        result |= light.astype(np.uint32) << np.uint32(8 * channel)
-    labels = np.array([texel((0, 0, 0), label) for _, label in MATERIALS], np.uint32)
-    return result | labels[sheet.material]
+    """Texels by one look-up per material and tone, tones in steps of 1/128."""
+    table = np.array(
+        [texel(_toned(colour, tone), label) for colour, label in MATERIALS for tone in range(256)],
+        np.uint32,
+    )
+    tone = np.minimum(sheet.tone * np.float32(128), 255).astype(np.uint16)
+    texels: Texels = table.take(sheet.material * np.uint16(256) + tone)
+    return texels
+
+
+def _toned(colour: Colour, tone: int) -> Colour:
+    red, green, blue = (min(255, channel * tone >> 7) for channel in colour)
+    return red, green, blue
 
 
 @lru_cache(maxsize=4)
@@ -209,12 +216,14 @@ def _side(sheet: _Sheet, side: int, kind: str) -> None:
 
 
 def _slabs(sheet: _Sheet, tone: NDArray[np.float32], out: Floats) -> None:
-    size = 0.6
-    column, row = np.floor(out / size).astype(np.intp), np.floor(sheet.z / size).astype(np.intp)
+    """Paving slabs of 0.6 m: each a little lighter or darker, with dark joints."""
+    across, along = (np.asarray(d / 0.6, np.float32) for d in (out, sheet.z))
+    column, row = across.astype(np.int16) & 63, along.astype(np.int16) & 63
     tint = sheet.rng.uniform(0.88, 1.1, (64, 64)).astype(np.float32)
-    joint = (out % size < 0.03) | (sheet.z % size < 0.045)
-    factor = tint[row % 64, column % 64] * np.where(joint, np.float32(0.72), np.float32(1))
-    tone *= np.where(out > 0.16, factor, np.float32(1))
+    factor = tint.ravel().take((row << 6) + column)
+    factor[(across - np.floor(across) < 0.05) | (along - np.floor(along) < 0.08)] *= 0.72
+    factor[out <= 0.16] = 1
+    tone *= factor
 
 
 def _markings(sheet: _Sheet, section: Section) -> None:

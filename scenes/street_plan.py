@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
-from scenes.street_canvas import Light
+from scenes.street_canvas import SHADED, SUNLIT, Light
 from scenes.street_facades import VARIANTS, blank_wall, facade
 from scenes.street_furniture import FENCES, SIGNS, fence, garden_wall, lantern, sign
 from scenes.street_greenery import VARIANTS as TREES
-from scenes.street_greenery import hedge, tree
+from scenes.street_greenery import hedge, tree, woods
 from scenes.street_paving import LENGTH, Profile, Section
 from scenes.street_sky import WEATHERS
 from scenes.street_texture import Texture, joined, texel
@@ -87,11 +87,9 @@ class Character:
             weights=tuple(float(w) for w in weights),
         )  # fmt: skip
 
-    def light(self, side: int) -> Light:
-        """The light on fronts of the left (-1) or right (1) side, and of ends and things (0)."""
-        if self.sun == 0:
-            return Light(8)
-        return {self.sun: Light(4), -self.sun: Light(8), 0: Light(8)}[side]
+    def front_light(self, side: int) -> Light:
+        """The light on fronts of the left (-1) or right (1) side: the sun stands behind one."""
+        return SHADED if side == self.sun else SUNLIT
 
 
 @dataclass
@@ -101,7 +99,12 @@ class Block:
     section: Section
     layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
     far_layers: list[list[Thing]] = field(default_factory=lambda: [[] for _ in range(LAYERS)])
-    shadow: float = math.inf  # metres from the road's middle to the edge of the sunny side's shadow
+    sun: int = 0
+    shadow: float = math.inf  # metres from the road's middle, on the sun's side, where shade begins
+
+    def light(self, x: float) -> Light:
+        """The light on something small at x metres from the road's middle."""
+        return SHADED if self.sun and x * self.sun > self.shadow else SUNLIT
 
 
 class Plan:
@@ -167,16 +170,17 @@ class _Builder:
 
     def build(self) -> Block:
         kinds = [self.plan.stretch(self.number, side) for side in (-1, 1)]
-        self.block = Block(self._section(kinds))
+        self.block = Block(self._section(kinds), sun=self.character.sun)
         self.roof = 0.0
         for side, kind in zip((-1, 1), kinds, strict=True):
             getattr(self, "_" + kind.replace(" ", "_"))(side)
-            self._pavement(side, kind)
         for layer in (*self.block.layers, *self.block.far_layers):
             layer.sort(key=lambda thing: -thing.z)
         if self.roof:
             front = self.profile.half_road + self.profile.pavement
             self.block.shadow = front - SHADOW_REACH * self.roof
+        for side, kind in zip((-1, 1), kinds, strict=True):
+            self._pavement(side, kind)
         return self.block
 
     def _section(self, kinds: list[str]) -> Section:
@@ -205,6 +209,9 @@ class _Builder:
     def _x(self, side: int, out: float, z: float) -> float:
         return side * (self.profile.half_road + self.profile.pavement + out) + self.plan.bend(z)
 
+    def _light(self, side: int, out: float) -> Light:
+        return self.block.light(side * (self.profile.half_road + self.profile.pavement + out))
+
     def _put(self, layer: int, thing: Thing) -> None:
         self._near(layer, thing)
         self.block.far_layers[layer].append(thing)
@@ -229,14 +236,13 @@ class _Builder:
     def _front(self, side: int, texture: Texture, out: float, z0: float, z1: float) -> Wall:
         left, right = self._along(side, out, z0, z1)
         span = texture.width - 0.02
-        return Wall(left, right, texture, self.character.light(side), span, texture.height)
+        return Wall(left, right, texture, self.character.front_light(side), span, texture.height)
 
     def _end(self, side: int, out: float, depth: float, z: float, height: float) -> Wall:
         """The blank wall at the near end of a building."""
         left, right = self._across(side, out, depth, z)
         texture = blank_wall(int(self.rng.integers(8)))
-        light = self.character.light(0)
-        return Wall(left, right, texture, light, depth, min(height, texture.height))
+        return Wall(left, right, texture, SUNLIT, depth, min(height, texture.height))
 
     def _shades(self, side: int, eaves: float) -> None:
         if side == self.character.sun:
@@ -271,16 +277,16 @@ class _Builder:
 
     def _shops(self, side: int) -> None:
         self._row(side, "shop", 0.0)
-        for _ in range(int(self.rng.integers(0, 3))):
+        for _ in range(int(self.rng.integers(1, 5))):
             z = self.start + float(self.rng.uniform(1, 23))
             plate = sign("shop", int(self.rng.integers(3)))
-            self._near(GARDENS, Picture(self._x(side, -0.5, z), z, plate, Light(7), 2.9))
+            self._near(GARDENS, Picture(self._x(side, -0.5, z), z, plate, SUNLIT, 2.9))
 
     def _terrace(self, side: int) -> None:
         self._row(side, "house", 2.6)
         self._edge(side, self.rng.choice(["wall", "hedge", "fence"], p=(0.4, 0.2, 0.4)), 0.0)
         for _ in range(int(self.rng.integers(1, 4))):
-            self._tree(side, "bush", float(self.rng.uniform(0.7, 2)), GARDENS)
+            self._bush(side, float(self.rng.uniform(0.7, 2)))
 
     def _offices(self, side: int) -> None:
         self._row(side, "office", float(self.rng.choice([0.2, 2.5])))
@@ -294,16 +300,14 @@ class _Builder:
             self._tree(side, self._crown(), 2.5, GARDENS)
 
     def _park(self, side: int) -> None:
-        for _ in range(5):
-            self._tree(side, self._crown(), float(self.rng.uniform(8, 26)), BUILDINGS)
-        for _ in range(3):
-            self._tree(side, self._crown(), float(self.rng.uniform(1.5, 7)), GARDENS)
-        for _ in range(3):
-            self._tree(side, "bush", float(self.rng.uniform(1, 9)), GARDENS)
-        z0 = self.start
-        left, right = self._along(side, 30, z0, z0 + LENGTH)
-        green = hedge(int(self.rng.integers(TREES)))
-        self._put(BACKDROP, Wall(left, right, green, Light(5), LENGTH, green.height))
+        bare = bool(self.rng.random() < self.character.bare_trees)
+        texture = woods(bare, int(self.rng.integers(TREES)))
+        left, right = self._along(side, 13.0, self.start, self.start + LENGTH)
+        self._put(BACKDROP, Wall(left, right, texture, SUNLIT, LENGTH, texture.height))
+        for _ in range(2):
+            self._tree(side, self._crown(0.2), float(self.rng.uniform(2, 9)), GARDENS)
+        for _ in range(2):
+            self._bush(side, float(self.rng.uniform(1, 8)))
         self._edge(side, self.rng.choice(["fence", "hedge", "none"], p=(0.65, 0.2, 0.15)), 0.1)
 
     def _yard(self, side: int) -> None:
@@ -325,14 +329,13 @@ class _Builder:
         self._building(side, kind, 0.3, middle + 6.2, z0 + LENGTH, BUILDINGS)
         left, right = self._across(side, 0.3, 22, middle + 6.2)
         texture = facade(kind, int(self.rng.integers(VARIANTS)))
-        light = self.character.light(0)
         span = round(22 / texture.width) * texture.width
-        self._put(BUILDINGS, Wall(left, right, texture, light, span, texture.height))
+        self._put(BUILDINGS, Wall(left, right, texture, SUNLIT, span, texture.height))
         self._building(side, "house", 34, middle - 9, middle + 9, BACKDROP)
         self._pole(side, -0.7, middle - 5.6, 3.0)
         z = middle - 5.6
         plate = sign("lights", int(self.rng.integers(3)))
-        self._put(PAVEMENT, Picture(self._x(side, -0.7, z), z - 0.1, plate, Light(7), 2.2))
+        self._put(PAVEMENT, Picture(self._x(side, -0.7, z), z - 0.1, plate, SUNLIT, 2.2))
 
     def _edge(self, side: int, kind: object, out: float) -> None:
         """A fence, wall or hedge along the back of the pavement."""
@@ -345,23 +348,28 @@ class _Builder:
             "fence": lambda: fence(FENCES[int(self.rng.integers(len(FENCES)))], variant),
         }[str(kind)]()
         left, right = self._along(side, out, self.start, self.start + LENGTH)
-        light = self.character.light(side)
+        light = self.character.front_light(side)
         self._put(EDGE, Wall(left, right, texture, light, LENGTH, texture.height))
 
     def _tree(self, side: int, kind: str, out: float, layer: int) -> None:
         z = self.start + float(self.rng.uniform(0, LENGTH))
         texture = tree(kind, int(self.rng.integers(TREES)))
-        self._put(layer, Picture(self._x(side, out, z), z, texture, self.character.light(0)))
+        self._put(layer, Picture(self._x(side, out, z), z, texture, self._light(side, out)))
 
-    def _crown(self) -> str:
-        if self.rng.random() < self.character.bare_trees:
-            return "bare"
-        return "leafy" if self.rng.random() < 0.75 else "conifer"
+    def _bush(self, side: int, out: float) -> None:
+        z = self.start + float(self.rng.uniform(0, LENGTH))
+        texture = tree("bush", int(self.rng.integers(TREES)))
+        self._near(GARDENS, Picture(self._x(side, out, z), z, texture, self._light(side, out)))
+
+    def _crown(self, evergreen: float = 0.0) -> str:
+        if self.rng.random() < evergreen:
+            return "conifer"
+        return "bare" if self.rng.random() < self.character.bare_trees else "leafy"
 
     def _parked(self, side: int, out: float, z: float, heading: float, layer: int) -> None:
         kind, paint = self.character.fleet[int(self.rng.integers(len(self.character.fleet)))]
         kind = "van" if kind == "bus" else kind
-        thing = Vehicle(self._x(side, out, z), z, kind, paint, heading, self.character.light(0))
+        thing = Vehicle(self._x(side, out, z), z, kind, paint, heading, self._light(side, out))
         self._put(layer, thing)
 
     def _pole(self, side: int, out: float, z: float, top: float, width: float = 0.11) -> None:
@@ -370,10 +378,12 @@ class _Builder:
     def _pavement(self, side: int, kind: str) -> None:
         """Lamp posts, signs, bollards, street trees and parked cars."""
         kerb = 0.45 - self.profile.pavement
-        if (self.number + (side > 0)) % 2:
-            self._lamp(side, kerb, self.start + 12 + (5 if kind == "side street" else 0))
-        if self.rng.random() < 0.75:
-            self._signpost(side, kerb + 0.1, self.start + float(self.rng.uniform(2, 22)))
+        if kind != "side street":
+            self._lamp(side, kerb, self.start + (6 if side < 0 else 18))
+        for place in range(2):
+            if self.rng.random() < 0.6:
+                z = self.start + 12 * place + float(self.rng.uniform(1, 11))
+                self._signpost(side, kerb + 0.1, z)
         if self.rng.random() < 0.2:
             for step in range(4):
                 z = self.start + 14.5 + step * 2
@@ -391,13 +401,13 @@ class _Builder:
 
     def _lamp(self, side: int, out: float, z: float) -> None:
         tall = 7.5
-        self._pole(side, out, z, tall, 0.19)
+        self._pole(side, out, z, tall, 0.14)
         head = lantern(side)
         x = self._x(side, out, z) - side * head.width / 2
-        self._put(PAVEMENT, Picture(x, z, head, Light(7), tall - 0.15))
+        self._put(PAVEMENT, Picture(x, z, head, SUNLIT, tall - 0.15))
 
     def _signpost(self, side: int, out: float, z: float) -> None:
         kind = str(self.rng.choice([name for name in SIGNS if name not in ("shop", "lights")]))
         plate = sign(kind, int(self.rng.integers(3)))
-        self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.1)
-        self._near(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, Light(7), 2.2))
+        self._pole(side, out, z, 2.3 + plate.height * 0.8, 0.07)
+        self._near(PAVEMENT, Picture(self._x(side, out, z), z - 0.05, plate, SUNLIT, 2.2))

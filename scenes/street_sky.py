@@ -95,13 +95,13 @@ def _far_band(
         if leafy:
             wobble = grain(rng, (1, across.size), {3: 0.1, 7: 0.2})[0]
             top = rng.uniform(5, 11) * (0.55 + 0.45 * np.sqrt(1 - across**2)) * wobble
-            tint = rgb((92, 98, 84))
+            tint = rgb((80, 88, 70))
         else:
             eaves = rng.uniform(5, 10)
             top = eaves + rng.choice([0.0, 2.5]) * (1 - np.abs(across))
             tint = rgb(ROOFS[int(rng.integers(len(ROOFS)))])
         solid = up < top
-        fill = (tint * 0.55 + haze * 0.45) * texture[part]
+        fill = (tint * 0.68 + haze * 0.32) * texture[part]
         colour[part] = np.where(solid[..., None], fill, colour[part])
         labels[part] = np.where(solid, TREE if leafy else BUILDING, labels[part])
         left += width

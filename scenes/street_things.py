@@ -134,7 +134,7 @@ Thing = Wall | Picture | Post | Vehicle | Person
 def _hazy(light: Light, ahead: float) -> Light:
     """Distance takes contrast: an eighth of haze from 45 m, two from 80 m."""
     haze = 0 if ahead < 45 else 1 if ahead < 80 else 2
-    return Light(max(1, light.gain - haze), haze) if haze else light
+    return Light(light.shaded, haze) if haze else light
 
 
 def _shadow(canvas: Canvas, x: float, ahead: float, width: float, length: float) -> None:

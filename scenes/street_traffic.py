@@ -16,6 +16,7 @@ from scenes.street_paving import LENGTH
 from scenes.street_plan import KERB, PAVEMENT, ROAD, Plan
 from scenes.street_things import FAR, Person, Thing, Vehicle, Viewpoint
 
+DRIVEN = 1.75  # metres from the road's middle to where cars drive
 LEADER_PERIOD = 34.0  # seconds from one car ahead to the next
 PEOPLE_FAR = 60.0  # metres: farther walkers are a pixel or two wide
 
@@ -49,7 +50,7 @@ def _lanes(plan: Plan) -> list[Lane]:
     half, walk = profile.half_road, profile.half_road + profile.pavement * 0.55
     people = character.walkers
     return [
-        Lane(0, 1.75, -9.0, 26.0, character.traffic, "vehicle", ROAD),
+        Lane(0, DRIVEN, -9.0, 26.0, character.traffic, "vehicle", ROAD),
         Lane(1, -walk, 1.3, 9.0, people * 0.5, "walker", PAVEMENT),
         Lane(2, -walk - 0.5, -1.25, 11.0, people * 0.5, "walker", PAVEMENT),
         Lane(3, walk, 1.35, 9.5, people * 0.5, "walker", PAVEMENT),
@@ -69,8 +70,8 @@ def _members(plan: Plan, lane: Lane, view: Viewpoint) -> Iterator[Thing]:
         z = (number + jitter * 0.7) * lane.spacing + moved
         if present > lane.share or z < view.travelled:
             continue
-        x = lane.x + (sideways - 0.5) * (0.7 if lane.kind == "walker" else 0.3) + plan.bend(z)
-        light = plan.character.light(0)
+        out = lane.x + (sideways - 0.5) * (0.7 if lane.kind == "walker" else 0.3)
+        x, light = out + plan.bend(z), plan.block(int(z // LENGTH)).light(out)
         if lane.kind == "vehicle":
             kind, paint = plan.character.fleet[look % len(plan.character.fleet)]
             yield Vehicle(x, z, kind, paint, 180.0 if lane.speed < 0 else 0.0, light)
@@ -83,7 +84,7 @@ def _leaders(plan: Plan, view: Viewpoint) -> Iterator[Vehicle]:
     turn = view.seconds / LEADER_PERIOD + 0.4
     number = math.floor(turn)
     phase = turn - number
-    gap = 10 + 95 * abs(2 * phase - 1) ** 2.2
+    gap = 11.5 + 95 * abs(2 * phase - 1) ** 2.2
     present, jitter, _, look = _dice(plan.character.seed, 90, number)
     if present > plan.character.traffic:
         return
@@ -91,8 +92,8 @@ def _leaders(plan: Plan, view: Viewpoint) -> Iterator[Vehicle]:
         z = view.travelled + gap + place * (11 + 6 * jitter)
         if z < view.travelled + FAR:
             kind, paint = plan.character.fleet[(look + place * 3) % len(plan.character.fleet)]
-            x = -1.75 + plan.bend(z)
-            yield Vehicle(x, z, kind, paint, 0.0, plan.character.light(0))
+            light = plan.block(int(z // LENGTH)).light(-DRIVEN)
+            yield Vehicle(plan.bend(z) - DRIVEN, z, kind, paint, 0.0, light)
 
 
 @lru_cache(maxsize=4096)

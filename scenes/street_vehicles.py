@@ -22,7 +22,7 @@ from scenes.street_texture import Easel, Texture, grain
 CAR = CLASSES.index("Car")
 STEP = 6  # degrees between two drawn views
 DISTANCE = 11.0  # metres from which the views are drawn
-DENSITY = 72  # texels per metre
+DENSITY = 84  # texels per metre
 Solid = tuple[float, float, float]  # x to the right, y up, z along the vehicle; metres
 Face = tuple[Sequence[Solid], Colour]
 
@@ -142,7 +142,7 @@ def _pictured(
 
 def _faces(body: Body, paint: Colour, seed: int) -> list[Face]:
     """All faces in an order that paints right: far ones are culled, the rest lie outwards."""
-    profile, result = body.profile, []
+    profile, result = body.profile, _mirrors(body, paint)
     for z in (0.19 * body.length, 0.81 * body.length):  # wheels first: the body covers their tops
         for side in (-1.0, 1.0):
             result += _wheel(body, z, side)
@@ -156,8 +156,8 @@ def _faces(body: Body, paint: Colour, seed: int) -> list[Face]:
             result.append((inset, GLASS))
             sky = _across(body, _mix(start, end, 0.55), _mix(start, end, 0.92), 0.9)
             result.append((sky, (92, 104, 114)))
-    result += _end(body, 0.0, ((168, 22, 20), (196, 168, 46)))
-    result += _end(body, body.length, ((236, 236, 226), (226, 226, 222)))
+    for front in (False, True):
+        result += _end(body, paint, front)
     return result
 
 
@@ -177,6 +177,11 @@ def _side(body: Body, paint: Colour, side: float) -> list[Face]:
         tip0 = slope if number == 0 and body.rear_glass == 3 else 0.08
         tip1 = slope if number == len(body.windows) - 1 else 0.02
         parts.append(([(z0, low), (z0 + tip0, high), (z1 - tip1, high), (z1, low)], GLASS))
+        middle = high - 0.3 * (high - low)
+        shine = [(z0 + tip0 * 0.7, middle), (z0 + tip0, high), (z1 - tip1, high), (z1, middle)]
+        parts.append((shine, (74, 84, 94)))
+        handle = [(z0 + 0.1, low - 0.16), (z0 + 0.1, low - 0.12), (z0 + 0.28, low - 0.12)]
+        parts.append(([*handle, (z0 + 0.28, low - 0.16)], _scaled(paint, 0.6)))
     result: list[Face] = [
         (_oriented([_point(body, z, y, side) for z, y in points], side), colour)
         for points, colour in parts
@@ -189,27 +194,58 @@ def _side(body: Body, paint: Colour, side: float) -> list[Face]:
     return result
 
 
-def _end(body: Body, z: float, colours: tuple[Colour, Colour]) -> list[Face]:
-    """Lamps, number plate and bumper at the rear (z = 0) or the front."""
-    lamp, plate = colours
-    out = -0.01 if z == 0 else 0.01
-    facing = -1.0 if z == 0 else 1.0
+def _end(body: Body, paint: Colour, front: bool) -> list[Face]:
+    """Lamps, number plate, bumper and the like, on the rear or the front."""
+    z = body.length + 0.01 if front else -0.01
     half, top = body.width / 2, min(body.belt - 0.12, 0.95)
-
-    def box(x0: float, x1: float, y0: float, y1: float, colour: Colour) -> Face:
-        points = [(x0, y0, z + out), (x0, y1, z + out), (x1, y1, z + out), (x1, y0, z + out)]
-        return (points if facing < 0 else points[::-1]), colour
-
-    parts = [
-        box(-half, half, 0.3, 0.5, (52, 52, 54)),
-        box(-half * 0.97, -half * 0.68, top - 0.2, top, lamp),
-        box(half * 0.68, half * 0.97, top - 0.2, top, lamp),
-        box(-0.27, 0.27, 0.5, 0.62, plate),
-        box(-half * 0.8, half * 0.8, 0.2, 0.3, (14, 14, 15)),
+    parts: list[tuple[float, float, float, float, Colour]] = [
+        (-half, half, 0.3, 0.44, (44, 44, 46)),
+        (-half, half, 0.44, 0.54, _scaled(paint, 0.72)),
+        (-half * 0.8, half * 0.8, 0.2, 0.3, (14, 14, 15)),
     ]
-    if z > 0:
-        parts.append(box(-half * 0.55, half * 0.55, top - 0.16, top - 0.03, (26, 26, 28)))
-    return parts
+    if front:
+        parts += [
+            (-half * 0.58, half * 0.58, top - 0.2, top - 0.04, (24, 24, 26)),
+            (-half * 0.5, half * 0.5, top - 0.13, top - 0.11, (120, 122, 124)),
+            (-0.06, 0.06, top - 0.16, top - 0.06, (150, 152, 154)),
+        ]
+    else:
+        parts += [
+            (-half * 0.94, half * 0.94, 0.62, 0.635, _scaled(paint, 0.5)),
+            (-0.05, 0.05, top - 0.1, top - 0.04, (168, 170, 172)),
+            (half * 0.45, half * 0.55, 0.22, 0.28, (96, 96, 98)),
+        ]
+    plate: Colour = (222, 222, 216) if front else (196, 168, 46)
+    parts.append((-0.26, 0.26, 0.5, 0.61, plate))
+    parts += [(x, x + 0.04, 0.525, 0.585, (30, 30, 30)) for x in (-0.2, -0.13, -0.06, 0.06, 0.13)]
+    for side in (-1.0, 1.0):
+        inner, outer = sorted((side * half * 0.66, side * half * 0.96))
+        if front:
+            parts.append((inner, outer, top - 0.21, top - 0.01, (150, 154, 158)))
+            parts.append((inner + 0.03, outer - 0.03, top - 0.18, top - 0.04, (240, 240, 232)))
+        else:
+            parts.append((inner, outer, top - 0.24, top, (140, 18, 18)))
+            parts.append((inner, outer, top - 0.1, top - 0.05, (206, 120, 30)))
+            parts.append((inner + 0.02, outer - 0.02, top - 0.22, top - 0.13, (176, 26, 24)))
+    return [_plate(x0, x1, y0, y1, z, front, colour) for x0, x1, y0, y1, colour in parts]
+
+
+def _plate(
+    x0: float, x1: float, y0: float, y1: float, z: float, front: bool, colour: Colour
+) -> Face:
+    points = [(x0, y0, z), (x0, y1, z), (x1, y1, z), (x1, y0, z)]
+    return (points[::-1] if front else points), colour
+
+
+def _mirrors(body: Body, paint: Colour) -> list[Face]:
+    """Wing mirrors: seen from the front as shells, from behind as glass."""
+    z, y = body.windows[-1][1] - 0.1, body.belt + 0.02
+    result = []
+    for side in (-1.0, 1.0):
+        x0, x1 = sorted((side * (body.width / 2 - 0.02), side * (body.width / 2 + 0.17)))
+        result.append(_plate(x0, x1, y, y + 0.14, z, True, _scaled(paint, 0.9)))
+        result.append(_plate(x0, x1, y, y + 0.14, z, False, (60, 66, 72)))
+    return result
 
 
 def _wheel(body: Body, z: float, side: float) -> list[Face]:
