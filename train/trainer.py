@@ -6,6 +6,7 @@ import csv
 import io
 import pickle
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,20 +135,29 @@ class Trainer:
 
     def resume(self, folder: Path) -> None:
         """Go on from `state.pt`; a missing, corrupt or different run raises `Refused`."""
-        path = folder / "state.pt"
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise Refused(f"no run to resume at {path}: start it without --resume") from None
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-            raise Refused(f"{path} is not a readable run state: start it anew") from error
+        state = read_state(folder / "state.pt")
         if state["settings"] != self.options.settings():
             raise Refused(
-                f"{path} is of a run with other settings: repeat its flags, or use another --run"
+                f"{folder} is of a run with other settings: repeat its flags, or use another --run"
             )
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.history = state["history"]
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote; a missing or corrupt file raises `Refused`."""
+    if not path.exists():
+        raise Refused(f"no run to resume at {path}: start it without --resume")
+    try:
+        if not zipfile.is_zipfile(path):  # torch.load would try to unpickle it
+            raise ValueError("not a file of torch.save")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise Refused(
+            f"{path} is not a readable run state ({error}): start the run anew"
+        ) from error
+    return state
 
 
 def average_with(decay: float) -> Any:
