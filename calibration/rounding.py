@@ -30,8 +30,8 @@ def round_depthwise(model: ModelProto, kept: Collection[str]) -> None:
     """
     wiring = Wiring(model)
     for node in wiring.nodes:
-        tensor = wiring.constants.get(node.input[1]) if is_depthwise(node, wiring) else None
-        if tensor is not None and node.name not in kept:
+        if is_depthwise(node, wiring) and node.name not in kept:
+            tensor = wiring.constants[node.input[1]]
             weight = round_keeping_sums(numpy_helper.to_array(tensor))
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
 

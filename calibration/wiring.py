@@ -19,7 +19,6 @@ class Wiring:
 
     def __init__(self, model: ModelProto) -> None:
         self.nodes = list(model.graph.node)
-        self.inputs = {value.name for value in model.graph.input}
         self.outputs = {value.name for value in model.graph.output}
         self.producer = {name: node for node in self.nodes for name in node.output if name}
         self.consumers: dict[str, list[NodeProto]] = defaultdict(list)
