@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engines.atomic import write_bytes, write_text
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec, load_spec
-from train.deeplab import DeepLabV3Plus, build_model
+from train.deeplab import BACKBONES, DeepLabV3Plus, build_model
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 DEFAULT = "camvid-mobilenetv2"
@@ -40,6 +40,11 @@ def load_model(
     """
     weights = read_weights(checkpoint)
     spec = load_spec(checkpoint.with_suffix(".json"))
+    if spec.architecture not in BACKBONES:
+        raise Refused(
+            f"the spec of {checkpoint} names the architecture {spec.architecture!r}, which "
+            f"this version cannot build; known: {', '.join(BACKBONES)}"
+        )
     network = build_model(spec.architecture, len(spec.classes), output_stride or spec.output_stride)
     fill(network, weights, checkpoint)
     return network.eval(), spec

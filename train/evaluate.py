@@ -81,7 +81,7 @@ def parse(argv: list[str] | None) -> Options:
 def run(options: Options) -> Summary:
     """Score the model over the split."""
     from scenes.dataset import open_dataset
-    from train.evaluation import averaged, evaluate
+    from train.evaluation import averaged, score
 
     dataset = open_dataset(options.data, options.split)
     with opened(options) as (predict, spec):
@@ -92,7 +92,7 @@ def run(options: Options) -> Summary:
             )
         if options.flip or options.scales != (1.0,):
             predict = averaged(predict, options.scales, options.flip)
-        return evaluate(predict, spec, dataset, crf_of(spec, options.crf))
+        return score(predict, spec, dataset, crf_of(spec, options.crf))
 
 
 @contextmanager

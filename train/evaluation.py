@@ -70,7 +70,7 @@ def softmax_at(logits: Tensor, height: int, width: int) -> Tensor:
     return full[0].softmax(dim=0)
 
 
-def evaluate(
+def score(
     predict: Predict, spec: ModelSpec, dataset: Dataset, crf: CrfParams | None = None
 ) -> Summary:
     """All scores over a dataset, each image at the size of its labels; `crf` refines the masks."""
@@ -100,7 +100,7 @@ class Refinement:
 
 
 def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
-    """Mean IoU in percent: what `evaluate` reports, without the slower boundary scores."""
+    """Mean IoU in percent: what `score` reports, without the slower boundary scores."""
     confusion = ConfusionMatrix(len(spec.classes))
     for scene in dataset:
         logits = predict(fit_frame(scene.frame, spec.input_size))

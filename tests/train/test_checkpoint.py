@@ -86,6 +86,13 @@ def test_checkpoint_of_another_architecture_is_refused(checkpoint: Path) -> None
         load_model(checkpoint)
 
 
+def test_checkpoint_of_an_unknown_architecture_is_refused(checkpoint: Path) -> None:
+    spec = checkpoint.with_suffix(".json")
+    spec.write_text(spec.read_text().replace("mobilenetv2", "mobilenetv9"))
+    with pytest.raises(Refused, match="mobilenetv9', which this version cannot build"):
+        load_model(checkpoint)
+
+
 def test_unknown_bundled_name_says_which_there_are() -> None:
     with pytest.raises(UsageError, match="did you mean camvid-mobilenetv2"):
         bundled("camvid-mobilenet")
