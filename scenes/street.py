@@ -25,6 +25,7 @@ from scenes.street_traffic import DRIVEN, movers
 
 FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
+START = 30.0  # metres: blocks before the first one in view exist, so that it has a neighbour
 DEFAULT_SIZE = (360, 480)
 NEAR_BLOCKS = 2  # drawn front by front; beyond, a row of fronts is one wall
 STREETS = 12  # different streets in a split, taken in turn
@@ -63,6 +64,8 @@ class StreetCamera:
 
     def scene(self, index: int) -> Scene:
         """Frame `index` with its labels."""
+        if index < 0:
+            raise IndexError(f"a street camera has no frame {index}")
         view = self._viewpoint(index / FRAME_RATE)
         canvas, plan = self._canvas, self._plan
         sway = 2.0 * math.sin(1.7 * view.seconds) * canvas.width / 480
@@ -87,7 +90,7 @@ class StreetCamera:
         return Scene(f"street-{self.seed}-{index:06d}", frame, labels_of(canvas.texels))
 
     def _viewpoint(self, seconds: float) -> Viewpoint:
-        travelled = 5 + SPEED * seconds + 6 * math.sin(0.11 * seconds)
+        travelled = START + SPEED * seconds + 6 * math.sin(0.11 * seconds)
         plan = self._plan
         lane = -DRIVEN + 0.2 * math.sin(0.37 * seconds)
         slope = (plan.bend(travelled + 3) - plan.bend(travelled)) / 3

@@ -67,12 +67,13 @@ class Canvas:
         texture: Texture,
         light: Light,
         span: float,
-        height: float,
+        heights: tuple[float, float],
     ) -> None:
         """Draw an upright wall over the ground between two (x, z) points.
 
         `left` is the end on the left seen from the front; from behind, the wall is invisible.
-        `span` metres of the texture, repeated as needed, cover its length; `height` crops it.
+        `span` metres of the texture, repeated as needed, cover its length. Only what lies between
+        the `heights` is drawn, which is exact for walls square to the view.
         """
         begin, end = _clipped(left, right)
         if begin >= end:
@@ -87,7 +88,7 @@ class Canvas:
         at = (slope * left[1] - left[0]) / (dx - slope * dz)
         at = np.minimum(np.maximum(at, begin), end)
         depth = left[1] + at * dz
-        self._columns(first, last, at * span, depth, texture, light, height)
+        self._columns(first, last, at * span, depth, texture, light, heights)
 
     def _columns(
         self,
@@ -97,11 +98,12 @@ class Canvas:
         depth: NDArray[np.float64],
         texture: Texture,
         light: Light,
-        height: float,
+        heights: tuple[float, float],
     ) -> None:
         near, far = sorted((float(depth[0]), float(depth[-1])))
         level = texture.level(texture.levels[0].density * (near * far) ** 0.5 / self.focal)
-        top, base = self._row(height, near if height > EYE else far), self._row(0, near)
+        top = self._row(heights[1], near if heights[1] > EYE else far)
+        base = self._row(heights[0], near if heights[0] < EYE else far)
         if top >= base:
             return
         per_pixel = (depth * (level.density / self.focal)).astype(np.float32)

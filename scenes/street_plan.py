@@ -25,6 +25,7 @@ from scenes.street_things import Picture, Post, Thing, Vehicle, Wall
 
 FRONTS = {"shop": 6.8, "house": 5.4, "office": 15.0, "hall": 14.0}  # typical widths, metres
 ROOFS = {"shop": 4.0, "house": 4.0, "office": 1.5, "hall": 6.0}  # what a front has above its eaves
+LOWEST = {"shop": 6.4, "house": 5.8, "office": 7.1, "hall": 8.5}  # the lowest eaves, metres
 SHADOW_REACH = 0.75  # metres of shadow across the street for a metre of front
 FAR_DENSITIES = (16.0, 8.0, 4.0)  # texels per metre of a far row of fronts
 FLEET = tuple(  # every vehicle there is: few enough to keep drawn
@@ -236,13 +237,15 @@ class _Builder:
     def _front(self, side: int, texture: Texture, out: float, z0: float, z1: float) -> Wall:
         left, right = self._along(side, out, z0, z1)
         span = texture.width - 0.02
-        return Wall(left, right, texture, self.character.front_light(side), span, texture.height)
+        return Wall(
+            left, right, texture, self.character.front_light(side), span, (0, texture.height)
+        )
 
-    def _end(self, side: int, out: float, depth: float, z: float, height: float) -> Wall:
-        """The blank wall at the near end of a building."""
-        left, right = self._across(side, out, depth, z)
+    def _end(self, side: int, out: float, z: float, heights: tuple[float, float]) -> Wall:
+        """The blank wall at the near end of a building, 9 m deep, where nothing hides it."""
+        left, right = self._across(side, out, 9, z)
         texture = blank_wall(int(self.rng.integers(8)))
-        return Wall(left, right, texture, SUNLIT, depth, min(height, texture.height))
+        return Wall(left, right, texture, SUNLIT, 9, (heights[0], min(heights[1], texture.height)))
 
     def _shades(self, side: int, eaves: float) -> None:
         if side == self.character.sun:
@@ -253,21 +256,22 @@ class _Builder:
         texture = facade(kind, int(self.rng.integers(VARIANTS)))
         eaves = texture.height - ROOFS[kind]
         self._put(layer, self._front(side, texture, out, z0, z1))
-        self._put(layer, self._end(side, out, 9, z0, eaves))
+        self._put(layer, self._end(side, out, z0, (0, eaves)))
         self._shades(side, eaves)
 
     def _row(self, side: int, kind: str, out: float) -> None:
         """Fronts wall to wall along the block, stretched a little to fit; one wall from afar."""
         count = max(1, round(LENGTH / FRONTS[kind]))
         width = LENGTH / count
-        before, parts = 0.0, []
+        same = self.plan.stretch(self.number - 1, side) == self.plan.stretch(self.number, side)
+        before, parts = LOWEST[kind] if same else 0.0, []
         for place in range(count):
             z0 = self.start + place * width
             texture = facade(kind, int(self.rng.integers(VARIANTS)))
             eaves = texture.height - ROOFS[kind]
             self._near(BUILDINGS, self._front(side, texture, out, z0, z0 + width))
             if eaves > before:  # else the nearer neighbour hides it
-                self._put(BUILDINGS, self._end(side, out, 9, z0, eaves))
+                self._put(BUILDINGS, self._end(side, out, z0, (before, eaves)))
             before = eaves
             parts.append((texture, width))
         whole = joined(parts if side < 0 else parts[::-1], FAR_DENSITIES)
@@ -303,7 +307,7 @@ class _Builder:
         bare = bool(self.rng.random() < self.character.bare_trees)
         texture = woods(bare, int(self.rng.integers(TREES)))
         left, right = self._along(side, 13.0, self.start, self.start + LENGTH)
-        self._put(BACKDROP, Wall(left, right, texture, SUNLIT, LENGTH, texture.height))
+        self._put(BACKDROP, Wall(left, right, texture, SUNLIT, LENGTH, (0, texture.height)))
         for _ in range(2):
             self._tree(side, self._crown(0.2), float(self.rng.uniform(2, 9)), GARDENS)
         for _ in range(2):
@@ -330,7 +334,7 @@ class _Builder:
         left, right = self._across(side, 0.3, 22, middle + 6.2)
         texture = facade(kind, int(self.rng.integers(VARIANTS)))
         span = round(22 / texture.width) * texture.width
-        self._put(BUILDINGS, Wall(left, right, texture, SUNLIT, span, texture.height))
+        self._put(BUILDINGS, Wall(left, right, texture, SUNLIT, span, (0, texture.height)))
         self._building(side, "house", 34, middle - 9, middle + 9, BACKDROP)
         self._pole(side, -0.7, middle - 5.6, 3.0)
         z = middle - 5.6
@@ -349,7 +353,7 @@ class _Builder:
         }[str(kind)]()
         left, right = self._along(side, out, self.start, self.start + LENGTH)
         light = self.character.front_light(side)
-        self._put(EDGE, Wall(left, right, texture, light, LENGTH, texture.height))
+        self._put(EDGE, Wall(left, right, texture, light, LENGTH, (0, texture.height)))
 
     def _tree(self, side: int, kind: str, out: float, layer: int) -> None:
         z = self.start + float(self.rng.uniform(0, LENGTH))

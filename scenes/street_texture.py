@@ -44,9 +44,9 @@ class Texture:
     height: float
 
     def level(self, texels_per_pixel: float) -> Level:
-        """The level closest to one texel a pixel, given how many of level 0 fall on a pixel."""
+        """The finest level with at most 1.25 texels a pixel, given how many level 0 has."""
         steps = 0
-        while texels_per_pixel > 1.42 and steps < len(self.levels) - 1:  # sqrt(2): nearest power
+        while texels_per_pixel > 1.25 and steps < len(self.levels) - 1:
             texels_per_pixel /= 2
             steps += 1
         return self.levels[steps]

@@ -42,7 +42,7 @@ class Wall:
     texture: Texture
     light: Light
     span: float  # metres of texture along it
-    height: float
+    heights: tuple[float, float]  # where it begins and ends above the ground
 
     @property
     def z(self) -> float:
@@ -51,7 +51,7 @@ class Wall:
     def draw(self, canvas: Canvas, view: Viewpoint) -> None:
         left, right = view.seen(*self.left), view.seen(*self.right)
         light = _hazy(self.light, (left[1] + right[1]) / 2)
-        canvas.wall(left, right, self.texture, light, self.span, self.height)
+        canvas.wall(left, right, self.texture, light, self.span, self.heights)
 
 
 @dataclass(frozen=True)
