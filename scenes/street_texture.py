@@ -43,6 +43,14 @@ class Texture:
     width: float
     height: float
 
+    def picture(self, step: int) -> Image.Image:
+        """One of its levels as an RGBA picture."""
+        level = self.levels[step]
+        texels = level.texels.reshape(level.columns, -1)[:, 1:-1].T
+        channels = np.ascontiguousarray(texels)[..., None].view(np.uint8)
+        channels[..., 3] = np.where(texels < HOLE, 255, 0)
+        return Image.fromarray(channels)
+
     def level(self, texels_per_pixel: float) -> Level:
         """The finest level with at most 1.25 texels a pixel, given how many level 0 has."""
         steps = 0
@@ -69,28 +77,23 @@ def texel(colour: Colour, label: int) -> int:
 
 
 def build_texture(
-    colour: Frame, labels: Labels, density: float, levels: int = 5, keep: float = 0.5
+    picture: Image.Image, label: int, density: float, levels: int = 5, keep: float = 0.5
 ) -> Texture:
-    """The pyramid of a picture; a texel is solid where at least `keep` of its area is.
+    """The pyramid of an RGBA picture; a texel is solid where at least `keep` of its area is.
 
-    Coverage is carried down exactly, so thin things fade by area and not by luck; the picture is
-    padded with holes on the right and top to a multiple of 2^(levels - 1).
+    Coverage is carried down, so thin things fade by area and not by luck. The picture is padded
+    with holes on the right and top to a multiple of 2^(levels - 1).
     """
     step = 1 << (levels - 1)
-    pad = [(-colour.shape[0] % step, 0), (0, -colour.shape[1] % step)]
-    labels = np.pad(labels, pad, constant_values=IGNORE)
-    mean = np.pad(colour, [*pad, (0, 0)]).astype(np.float32)
-    cover = (labels != IGNORE).astype(np.float32)
-    mean *= cover[..., None]
-    width, height = labels.shape[1] / density, labels.shape[0] / density
+    columns, rows = (-(-size // step) * step for size in picture.size)
+    padded = Image.new("RGBA", (columns, rows))
+    padded.paste(picture, (0, rows - picture.height))
+    width, height = columns / density, rows / density
     built = []
+    weighted = padded.convert("RGBa")  # colours times coverage: means of these are right
     for _ in range(levels):
-        solid = cover >= keep
-        flat = mean / np.maximum(cover, 1e-6)[..., None]
-        texels = np.where(solid, pack((flat + 0.5).astype(np.uint8), labels), HOLE)
-        built.append(_level(texels, density))
-        mean, cover, labels = _halved(mean, cover, labels)
-        density /= 2
+        built.append(_level(np.asarray(weighted.convert("RGBA")), label, density, keep))
+        weighted, density = weighted.reduce(2), density / 2
     return Texture(tuple(built), width, height)
 
 
@@ -123,57 +126,52 @@ class Easel:
     A `smooth` one is painted at twice its density: slanted edges then come out clean.
     """
 
-    def __init__(self, width: float, height: float, density: int, smooth: bool = True) -> None:
+    def __init__(
+        self, width: float, height: float, density: int, label: int, smooth: bool = True
+    ) -> None:
         self.width, self.height = width, height
-        self._smooth = smooth
+        self._label, self._smooth = label, smooth
         self._scale = density * 2 if smooth else density
-        size = (round(width * self._scale), round(height * self._scale))
-        self.colour = Image.new("RGB", size)
-        self.labels = Image.new("L", size, IGNORE)
-        self._colours, self._marks = ImageDraw.Draw(self.colour), ImageDraw.Draw(self.labels)
+        self.picture = Image.new("RGBA", (round(width * self._scale), round(height * self._scale)))
+        self._draw = ImageDraw.Draw(self.picture)
 
-    def rectangle(self, x: float, y: float, w: float, h: float, colour: Colour, label: int) -> None:
+    def rectangle(self, x: float, y: float, w: float, h: float, colour: Colour) -> None:
         """Fill the rectangle whose lower left corner is (x, y)."""
-        self.polygon([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], colour, label)
+        self.polygon([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], colour)
 
-    def polygon(self, points: Sequence[Point], colour: Colour, label: int) -> None:
+    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon."""
-        corners = [self._pixel(point) for point in points]
-        self._colours.polygon(corners, fill=colour)
-        self._marks.polygon(corners, fill=label)
+        self._draw.polygon([self._pixel(point) for point in points], fill=(*colour, 255))
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour, label: int) -> None:
+    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
         """Fill an upright ellipse with centre (x, y)."""
         (left, top), (right, bottom) = self._pixel((x - rx, y + ry)), self._pixel((x + rx, y - ry))
         box = (left, top, max(left, right), max(top, bottom))
-        self._colours.ellipse(box, fill=colour)
-        self._marks.ellipse(box, fill=label)
+        self._draw.ellipse(box, fill=(*colour, 255))
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour, label: int) -> None:
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
         """Draw a line `width` metres wide."""
-        corners = [self._pixel(point) for point in points]
         pixels = max(1, round(width * self._scale))
-        self._colours.line(corners, fill=colour, width=pixels, joint="curve")
-        self._marks.line(corners, fill=label, width=pixels, joint="curve")
+        corners = [self._pixel(point) for point in points]
+        self._draw.line(corners, fill=(*colour, 255), width=pixels, joint="curve")
 
     def multiply(self, factor: NDArray[np.float32]) -> None:
-        """Multiply the colours by [H, W] or [H, W, 3], broadcast over the picture."""
-        if factor.ndim == 2:
-            factor = factor[..., None]
-        product = np.asarray(self.colour, np.float32) * factor
-        self.colour = Image.fromarray(np.clip(product, 0, 255).astype(np.uint8))
-        self._colours = ImageDraw.Draw(self.colour)
+        """Multiply the colours by factors that broadcast to `shape`."""
+        texels = np.asarray(self.picture).copy()
+        product = texels[..., :3] * factor[..., None]
+        texels[..., :3] = np.minimum(product, 255)
+        self.picture = Image.fromarray(texels)
+        self._draw = ImageDraw.Draw(self.picture)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the picture while it is painted."""
-        return self.labels.height, self.labels.width
+        return self.picture.height, self.picture.width
 
     def build(self, levels: int = 5, keep: float = 0.5) -> Texture:
         """The finished texture."""
-        colour, labels = np.asarray(self.colour), np.asarray(self.labels)
         extra = 1 if self._smooth else 0
-        fine = build_texture(colour, labels, self._scale, levels + extra, keep)
+        fine = build_texture(self.picture, self._label, self._scale, levels + extra, keep)
         return Texture(fine.levels[extra:], fine.width, fine.height)
 
     def _pixel(self, point: Point) -> tuple[int, int]:
@@ -195,20 +193,10 @@ def grain(
     return total
 
 
-def _level(texels: Texels, density: float) -> Level:
-    rows, columns = texels.shape
-    bordered = np.pad(texels, [(1, 1), (0, 0)], constant_values=HOLE)
-    return Level(np.ascontiguousarray(bordered.T).ravel(), rows, columns, density)
-
-
-def _halved(
-    mean: NDArray[np.float32], cover: NDArray[np.float32], labels: Labels
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Labels]:
-    """2x2 boxes: colour and coverage averaged, the label of the most covered quarter."""
-    rows, columns = labels.shape[0] // 2, labels.shape[1] // 2
-    quarters = [np.s_[i : 2 * rows : 2, j : 2 * columns : 2] for i in (0, 1) for j in (0, 1)]
-    covers = np.stack([cover[q] for q in quarters])
-    choice = covers.argmax(axis=0)[None]
-    label = np.take_along_axis(np.stack([labels[q] for q in quarters]), choice, axis=0)[0]
-    mean = np.stack([mean[q] for q in quarters]).mean(axis=0)
-    return mean, covers.mean(axis=0), label
+def _level(picture: NDArray[np.uint8], label: int, density: float, keep: float) -> Level:
+    rows, columns = picture.shape[:2]
+    bordered = np.full((columns, rows + 2), HOLE, np.uint32)
+    marked = picture.copy()
+    marked[..., 3] = np.where(picture[..., 3] >= keep * 255, label, IGNORE)
+    bordered[:, 1:-1] = marked.view("<u4")[..., 0].T
+    return Level(bordered.ravel(), rows, columns, density)

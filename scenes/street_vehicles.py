@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
 from scenes.dataset import Colour
@@ -24,6 +25,7 @@ STEP = 6  # degrees between two drawn views
 DISTANCE = 11.0  # metres from which the views are drawn
 DENSITY = 84  # texels per metre
 Solid = tuple[float, float, float]  # x to the right, y up, z along the vehicle; metres
+Floats = NDArray[np.float64]
 Face = tuple[Sequence[Solid], Colour]
 
 PAINTS: tuple[Colour, ...] = (
@@ -109,38 +111,65 @@ def vehicle(kind: str, paint: int, turn: int) -> tuple[Texture, float]:
     Turn 0 is seen from behind, 180 degrees from the front, 90 driving to the right. The foot is in
     metres relative to the ground.
     """
+    solid = _solid(kind, paint)
+    x, y = _seen(solid.points, math.radians(turn * STEP))
+    turned = np.add.reduceat(x * y[solid.following] - x[solid.following] * y, solid.starts)
+    corners = np.stack([x, y], axis=1).tolist()
+    ends = [*solid.starts[1:], len(corners)]
+    faces = zip(solid.starts, ends, solid.colours, turned.tolist(), strict=True)
+    shown = [(corners[start:end], colour) for start, end, colour, area in faces if area < 0]
+    return _pictured(shown, paint)  # an outline that turns clockwise faces the camera
+
+
+@dataclass(frozen=True)
+class _Solid:
+    """A painted body: the corners [N, 3] of its faces around its middle, face after face."""
+
+    points: Floats
+    following: NDArray[np.intp]  # the next corner of each corner's outline
+    starts: list[int]  # each face's first corner
+    colours: list[Colour]
+
+
+@lru_cache(maxsize=32)
+def _solid(kind: str, paint: int) -> _Solid:
     body = BODIES[kind]
-    faces = _faces(body, PAINTS[paint % len(PAINTS)], paint)
-    angle = math.radians(turn * STEP)
-    views = []
-    for points, colour in faces:
-        shown = [_turned(point, body, angle) for point in points]
-        if _faces_camera(shown):
-            depth = sum(p[2] for p in shown) / len(shown)
-            views.append((depth, [_projected(p) for p in shown], colour))
-    return _pictured(views, body, paint)
+    faces = _faces(body, PAINTS[paint % len(PAINTS)])
+    points = np.array([point for corners, _ in faces for point in corners])
+    points[:, 2] -= body.length / 2
+    sizes = [len(corners) for corners, _ in faces]
+    starts = np.cumsum([0, *sizes[:-1]])
+    following = np.arange(len(points)) + 1
+    following[starts + sizes - 1] = starts
+    return _Solid(points, following, starts.tolist(), [colour for _, colour in faces])
+
+
+def _seen(points: Floats, angle: float) -> tuple[Floats, Floats]:
+    """Where corners of a turned vehicle appear on the upright plane through its middle, metres."""
+    x, y, z = points.T
+    scale = DISTANCE / (DISTANCE - x * math.sin(angle) + z * math.cos(angle))
+    return (x * math.cos(angle) + z * math.sin(angle)) * scale, EYE + (y - EYE) * scale
 
 
 def _pictured(
-    views: list[tuple[float, list[tuple[float, float]], Colour]], body: Body, paint: int
+    shown: list[tuple[list[tuple[float, float]], Colour]], paint: int
 ) -> tuple[Texture, float]:
-    xs = [x for _, points, _ in views for x, _ in points]
-    ys = [y for _, points, _ in views for _, y in points]
+    """The outlines in painting order as a texture centred on x = 0, and the height of its foot."""
+    xs = [x for outline, _ in shown for x, _ in outline]
+    ys = [y for outline, _ in shown for _, y in outline]
     half, foot = max(max(xs), -min(xs)) + 0.03, min(ys) - 0.02
-    easel = Easel(2 * half, max(ys) + 0.03 - foot, DENSITY, smooth=False)
-    for _, points, colour in views:  # in painting order already
-        easel.polygon([(x + half, y - foot) for x, y in points], colour, CAR)
+    easel = Easel(2 * half, max(ys) + 0.03 - foot, DENSITY, CAR, smooth=False)
+    for outline, colour in shown:
+        easel.polygon([(x + half, y - foot) for x, y in outline], colour)
     rows, columns = easel.shape
     rng = np.random.default_rng([paint, rows])
     up = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
-    light = np.float32(0.62) + np.float32(0.5) * np.sqrt(
-        up
-    )  # the road below is darker than the sky
+    light = np.float32(0.62) + np.float32(0.5) * np.sqrt(up)  # the road mirrors less light than sky
     easel.multiply(light * grain(rng, (rows, columns), {24: 0.06}))
     return easel.build(levels=6), foot
 
 
-def _faces(body: Body, paint: Colour, seed: int) -> list[Face]:
+def _faces(body: Body, paint: Colour) -> list[Face]:
     """All faces in an order that paints right: far ones are culled, the rest lie outwards."""
     profile, result = body.profile, _mirrors(body, paint)
     for z in (0.19 * body.length, 0.81 * body.length):  # wheels first: the body covers their tops
@@ -306,26 +335,3 @@ def _shade(paint: Colour, start: tuple[float, float], end: tuple[float, float]) 
 def _scaled(colour: Colour, by: float) -> Colour:
     r, g, b = (min(255, round(c * by + 10 * max(0.0, by - 1))) for c in colour)
     return r, g, b
-
-
-def _turned(point: Solid, body: Body, angle: float) -> Solid:
-    """Vehicle coordinates to camera coordinates, the vehicle's middle `DISTANCE` ahead."""
-    x, y, z = point[0], point[1], point[2] - body.length / 2
-    return (
-        x * math.cos(angle) + z * math.sin(angle),
-        y,
-        DISTANCE - x * math.sin(angle) + z * math.cos(angle),
-    )
-
-
-def _projected(point: Solid) -> tuple[float, float]:
-    """Where a point appears on the upright plane through the vehicle's middle, in metres."""
-    x, y, z = point
-    return x * DISTANCE / z, EYE + (y - EYE) * DISTANCE / z
-
-
-def _faces_camera(points: Sequence[Solid]) -> bool:
-    """Whether the outline turns clockwise as seen."""
-    flat = [_projected(p) for p in points]
-    turned = zip(flat, flat[1:] + flat[:1], strict=True)
-    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in turned) < 0
