@@ -22,6 +22,7 @@ from scenes.street_paving import (
 )
 from scenes.street_texture import Texels
 
+OFF_CENTRE = 4.0  # metres the camera is ever beside the road's middle, bends in view included
 Floats = NDArray[np.floating[Any]]
 
 
@@ -50,6 +51,8 @@ class Ground:
         across = self.depth[:, None] * columns / canvas.focal
         self._table = np.floor(across * self._density[:, None]).astype(np.int32)
         self._zero = canvas.width
+        reach = self.depth * (canvas.width / 2 + 20) / canvas.focal + OFF_CENTRE
+        self._wide = int(np.count_nonzero(reach > HALF_SPAN))  # rows that may see past a section
 
     def draw(
         self,
@@ -70,8 +73,9 @@ class Ground:
         offset = np.floor((HALF_SPAN - centre[:rows]) * self._density[:rows]).astype(np.int32)
         index = self._table[:rows, first : first + canvas.width] + offset[:, None]
         width = self._width[:rows]
-        np.maximum(index, 0, out=index)
-        np.minimum(index, width[:, None] - 1, out=index)
+        wide = index[: self._wide]
+        np.maximum(wide, 0, out=wide)
+        np.minimum(wide, width[: self._wide, None] - 1, out=wide)
         place = (travelled + self.depth[:rows]) / LENGTH
         number = np.floor(place).astype(np.intp)
         shadow = None if shade is None else self._shadow(index, number, shade)

@@ -85,7 +85,7 @@ def _far_band(
     metre = focal / 150
     up = np.arange(rows, 0, -1)[:, None] / metre  # metres above the eye
     haze = rgb(HAZE_COLOUR)
-    texture = grain(rng, (rows, columns), {1: 0.1, 3: 0.12, 8: 0.1})[..., None]
+    texture = grain(rng, (rows, columns), {2: 0.06, 8: 0.08})[..., None]
     left = 0
     while left < columns:
         width = int(rng.integers(round(5 * metre), round(22 * metre)))

@@ -18,7 +18,7 @@ from scenes.street_things import FAR, Person, Thing, Vehicle, Viewpoint
 
 DRIVEN = 1.75  # metres from the road's middle to where cars drive
 LEADER_PERIOD = 34.0  # seconds from one car ahead to the next
-PEOPLE_FAR = 60.0  # metres: farther walkers are a pixel or two wide
+PEOPLE_FAR = 50.0  # metres: farther walkers are a pixel or two wide
 
 
 @dataclass(frozen=True)
