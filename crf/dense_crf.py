@@ -19,6 +19,11 @@ MODES = ("exact",)
 IMPOSSIBLE = np.float32(-1e30)  # stands for -inf: survives interpolation with weight 0 (0 * inf)
 
 
+# For a model without settings of its own: a small kernel and two iterations. The stock settings
+# (10, 80, 13 | 3, 3 | 5) erase poles and signs on street scenes (docs/crf.md).
+MILD = CrfParams(w1=2, sigma_alpha=40, sigma_beta=5, w2=1, sigma_gamma=1, iterations=2)
+
+
 class DenseCrf:
     """The fully connected CRF of DeepLab v1 and v2, for frames of one size.
 

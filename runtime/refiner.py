@@ -44,12 +44,10 @@ def choose_crf(mode: str, spec: ModelSpec) -> tuple[CrfRefiner | None, str]:
         raise UsageError(f"unknown --crf {mode}; known: {', '.join(MODES)}")
     if mode == "off":
         return None, "off: as asked"
-    if spec.crf is not None:
-        refiner = CrfRefiner(spec.crf, len(spec.classes))
-        return refiner, f"exact: {'as asked' if mode == 'exact' else 'the model has parameters'}"
-    if mode == "exact":
-        raise UsageError(
-            f"{spec.name} has no CRF parameters: use --crf off, or find some with "
-            "python calibration/tune_crf.py"
-        )
-    return None, "off: the model has no CRF parameters"
+    if mode == "auto" and spec.crf is None:
+        return None, "off: the model has no CRF parameters"
+    from crf.dense_crf import MILD
+
+    refiner = CrfRefiner(spec.crf or MILD, len(spec.classes))
+    whose = "the model's" if spec.crf else "mild, as the model has none: docs/crf.md"
+    return refiner, f"exact: {'as asked' if mode == 'exact' else 'auto'} (parameters: {whose})"

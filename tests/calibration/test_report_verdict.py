@@ -98,8 +98,8 @@ def test_every_reduced_row_is_held_to_the_limit_and_fp32_never() -> None:
     ("rows", "sentence"),
     [
         (
-            [FP32, row("fp16", 0.02, size=5)],
-            "This bundle has no INT8 graph; FP16 costs 0.02 mIoU and its file is 2.0x smaller: "
+            [FP32, row("fp16", 0.2, size=5)],
+            "This bundle has no INT8 graph; FP16 costs 0.20 mIoU and its file is 2.0x smaller: "
             "ship that.",
         ),
         (

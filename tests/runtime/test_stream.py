@@ -168,9 +168,6 @@ def test_only_a_terminal_gets_progress(
             ["--camera", "video.mp4", "--record", "video.mp4"], 2, "overwrite", id="record input"
         ),
         pytest.param(
-            ["--camera", "street:", "--crf", "exact"], 2, "has no CRF parameters", id="no crf"
-        ),
-        pytest.param(
             ["--camera", "street:", "--precision", "int8"], 2, "no int8 graph", id="not built"
         ),
         pytest.param(
@@ -235,7 +232,7 @@ def test_the_crf_runs_where_the_spec_has_parameters(tiny_bundle: Path) -> None:
     params = CrfParams(4.0, 20.0, 10.0, 3.0, 3.0, iterations=2)
     spec = replace(Bundle.open(tiny_bundle).spec, crf=params)
     chosen, words = refiner.choose_crf("auto", spec)
-    assert words == "exact: the model has parameters"
+    assert words == "exact: auto (parameters: the model's)"
     assert chosen is not None
     frame = np.zeros((24, 32, 3), np.uint8)
     frame[:, 16:] = 255
@@ -247,6 +244,14 @@ def test_the_crf_runs_where_the_spec_has_parameters(tiny_bundle: Path) -> None:
     assert np.array_equal(labels, np.where(frame[..., 0] > 0, 0, 3))
     assert chosen.refine(frame[:20], logits[:, :5]).shape == (20, 32)  # another size, another CRF
     assert refiner.choose_crf("off", spec) == (None, "off: as asked")
+
+
+def test_a_model_without_crf_parameters_gets_mild_ones_when_asked(tiny_bundle: Path) -> None:
+    spec = Bundle.open(tiny_bundle).spec
+    assert refiner.choose_crf("auto", spec)[0] is None
+    chosen, words = refiner.choose_crf("exact", spec)
+    assert chosen is not None
+    assert "mild, as the model has none" in words
 
 
 STREAM = [sys.executable, str(ROOT / "runtime" / "stream.py")]
