@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from scenes.street_canvas import Canvas
 from scenes.street_ground import Ground, Shade
 from scenes.street_optics import Exposure, Optics, labels_of
 from scenes.street_paving import LENGTH
-from scenes.street_plan import Character, Plan
+from scenes.street_plan import Plan
 from scenes.street_sky import Sky
 from scenes.street_things import FAR, Viewpoint
 from scenes.street_traffic import DRIVEN, movers
@@ -49,10 +48,9 @@ class StreetCamera:
         self.seed = seed
         self._canvas = Canvas(height, width, focal=width * float(rng.uniform(0.95, 1.1)))
         self._horizon = round(height * float(rng.uniform(0.49, 0.55)))
-        character = Character.of(seed)
-        self._plan = Plan(character)
+        self._plan = Plan(seed)
         slack = max(3, height // 60)
-        self._sky = Sky(self._canvas, self._horizon + slack, character.weather, seed)
+        self._sky = Sky(self._canvas, self._horizon + slack, self._plan.character.weather, seed)
         self._ground = Ground(self._canvas, height - self._horizon + slack)
         exposure = Exposure(
             gain=float(rng.uniform(0.85, 1.25)),
@@ -93,12 +91,12 @@ class StreetCamera:
         travelled = START + SPEED * seconds + 6 * math.sin(0.11 * seconds)
         plan = self._plan
         lane = -DRIVEN + 0.2 * math.sin(0.37 * seconds)
-        slope = (plan.bend(travelled + 3) - plan.bend(travelled)) / 3
-        return Viewpoint(travelled, plan.bend(travelled) + lane, slope, seconds)
+        slope = (plan.bends.at(travelled + 3) - plan.bends.at(travelled)) / 3
+        return Viewpoint(travelled, plan.bends.at(travelled) + lane, slope, seconds)
 
     def _draw_ground(self, view: Viewpoint, numbers: range) -> None:
         depth = self._ground.depth
-        bend = self._plan.bends(view.travelled + np.minimum(depth, 150))
+        bend = self._plan.bends.along(view.travelled + np.minimum(depth, 150))
         centre = bend - view.across - view.slope * depth
         blocks = {number: self._plan.block(number) for number in numbers}
         sections = {number: block.section for number, block in blocks.items()}
@@ -106,14 +104,6 @@ class StreetCamera:
         edges = {number: block.shadow for number, block in blocks.items()}
         shade = Shade(sun, edges) if sun else None
         self._ground.draw(self._canvas, view.travelled, centre, sections, shade)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """One frame of the data set: which street, and when."""
-
-    seed: int
-    index: int
 
 
 class Street:

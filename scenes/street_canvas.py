@@ -51,8 +51,8 @@ class Canvas:
         self.texels: Texels = np.empty((height, width), np.uint32)
         self.height, self.width, self.focal = height, width, focal
         self.cx, self.cy = width / 2, height / 2
-        self._u = np.arange(width) + 0.5
-        self._v = np.arange(height) + 0.5
+        self._u: NDArray[np.float64] = np.arange(0.5, width)
+        self._v: NDArray[np.float64] = np.arange(0.5, height)
 
     def aim(self, cx: float, cy: float) -> None:
         """Put the vanishing point of the road's direction at (cx, cy)."""
@@ -136,11 +136,11 @@ class Canvas:
             return
         level = texture.level(texture.levels[0].density / scale)
         step = level.density / scale
-        columns = _sampled(first, last, left, step, level.columns)
+        columns = _sampled(self._u[first:last] - left, step, level.columns)
         if mirrored:
             columns = level.columns - 1 - columns
         columns *= level.rows + 2
-        rows = _sampled(above, below, top, step, level.rows) + 1
+        rows = _sampled(self._v[above:below] - top, step, level.rows) + 1
         drawn = tinted(level.texels.take(rows[:, None] + columns), light)
         np.copyto(self.texels[above:below, first:last], drawn, where=drawn < HOLE)
 
@@ -189,10 +189,9 @@ def _rounded(paint: int, pixels: int) -> Texels:
     return shades
 
 
-def _sampled(first: int, last: int, start: float, step: float, size: int) -> NDArray[np.int32]:
-    """The texel under each pixel centre of [first, last), for a picture that begins at `start`."""
-    index = ((np.arange(first, last) + (0.5 - start)) * step).astype(np.int32)
-    return np.minimum(np.maximum(index, 0), size - 1)
+def _sampled(offsets: NDArray[np.float64], step: float, size: int) -> NDArray[np.int32]:
+    """The texel at each offset (pixels, not negative) into a picture `size` texels wide."""
+    return np.minimum((offsets * step).astype(np.int32), np.int32(size - 1))
 
 
 def _clipped(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:

@@ -14,7 +14,8 @@ SIGN, FENCE, BUILDING, POLE = (
     CLASSES.index(name) for name in ("SignSymbol", "Fence", "Building", "Pole")
 )
 DENSITY = 64
-SIGNS = ("speed", "warning", "no entry", "direction", "parking", "give way", "shop", "lights")
+ROADSIDE = ("speed", "warning", "no entry", "direction", "parking", "give way")  # signs on posts
+SIGNS = (*ROADSIDE, "shop", "lights")
 FENCES = ("railing", "boards", "mesh", "pickets")
 RED, BLUE, WHITE = (176, 24, 30), (26, 66, 150), (228, 228, 222)
 

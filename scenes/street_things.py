@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scenes.street_bodies import BODIES
 from scenes.street_canvas import NEAR, Canvas, Light
 from scenes.street_people import POSES, cyclist, pedestrian
 from scenes.street_texture import Texture
-from scenes.street_vehicles import BODIES, STEP, vehicle
+from scenes.street_vehicles import STEP, vehicle
 
-FAR = 96.0  # metres: beyond, the far band of the sky stands for everything
-SMALLEST = 3  # pixels: a picture narrower than this is not drawn
+FAR = 120.0  # metres: beyond, the far band of the sky stands for everything
+SMALLEST = 4  # pixels: a picture narrower than this is not drawn
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ Thing = Wall | Picture | Post | Vehicle | Person
 
 
 def _hazy(light: Light, ahead: float) -> Light:
-    """Distance takes contrast: an eighth of haze from 45 m, two from 80 m."""
-    haze = 0 if ahead < 45 else 1 if ahead < 80 else 2
+    """Distance takes contrast, an eighth at a time."""
+    haze = 0 if ahead < 45 else 1 if ahead < 75 else 2 if ahead < 105 else 3
     return Light(light.shaded, haze) if haze else light
 
 

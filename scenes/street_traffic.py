@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from scenes.street_lot import KERB, PAVEMENT, ROAD
 from scenes.street_paving import LENGTH
-from scenes.street_plan import KERB, PAVEMENT, ROAD, Plan
+from scenes.street_plan import Plan
 from scenes.street_things import FAR, Person, Thing, Vehicle, Viewpoint
 
 DRIVEN = 1.75  # metres from the road's middle to where cars drive
@@ -71,7 +72,7 @@ def _members(plan: Plan, lane: Lane, view: Viewpoint) -> Iterator[Thing]:
         if present > lane.share or z < view.travelled:
             continue
         out = lane.x + (sideways - 0.5) * (0.7 if lane.kind == "walker" else 0.3)
-        x, light = out + plan.bend(z), plan.block(int(z // LENGTH)).light(out)
+        x, light = out + plan.bends.at(z), plan.block(int(z // LENGTH)).light(out)
         if lane.kind == "vehicle":
             kind, paint = plan.character.fleet[look % len(plan.character.fleet)]
             yield Vehicle(x, z, kind, paint, 180.0 if lane.speed < 0 else 0.0, light)
@@ -93,7 +94,7 @@ def _leaders(plan: Plan, view: Viewpoint) -> Iterator[Vehicle]:
         if z < view.travelled + FAR:
             kind, paint = plan.character.fleet[(look + place * 3) % len(plan.character.fleet)]
             light = plan.block(int(z // LENGTH)).light(-DRIVEN)
-            yield Vehicle(plan.bend(z) - DRIVEN, z, kind, paint, 0.0, light)
+            yield Vehicle(plan.bends.at(z) - DRIVEN, z, kind, paint, 0.0, light)
 
 
 @lru_cache(maxsize=4096)
