@@ -27,7 +27,7 @@ FLEET = tuple(  # every vehicle there is: few enough to keep drawn
 # What lines a street, and how often in the mean of many streets, which brings the classes close to
 # their shares in CamVid.
 STRETCHES = ("shops", "terrace", "offices", "college", "park", "yard")
-COMMON = (2.4, 1.6, 0.8, 0.8, 2.4, 0.9)
+COMMON = (2.4, 1.8, 0.7, 0.9, 3.2, 1.0)
 RUN = 3  # blocks in a stretch
 BENDS = 64  # blocks after which the bends repeat
 
@@ -55,8 +55,8 @@ class Character:
         return Character(
             seed=seed,
             profile=Profile(
-                half_road=float(rng.choice([3.8, 5.2, 6.0])),
-                pavement=float(rng.choice([2.4, 3.2, 4.2])),
+                half_road=float(rng.choice([3.6, 4.4, 5.4])),
+                pavement=float(rng.choice([2.6, 3.4, 4.4])),
                 yellow_lines=bool(rng.random() < 0.5),
                 slabs=bool(rng.random() < 0.6),
             ),
@@ -64,9 +64,9 @@ class Character:
             sun=int(rng.choice([-1, 1])) if weather in ("clear", "broken") else 0,
             bare_trees=float(rng.choice([0.9, 0.5, 0.15])),
             fleet=tuple(FLEET[place] for place in rng.permutation(len(FLEET))[:9].tolist()),
-            parking=float(rng.uniform(0.1, 0.5)),
-            traffic=float(rng.uniform(0.4, 0.95)),
-            walkers=float(rng.uniform(0.4, 1.0)),
+            parking=float(rng.uniform(0.05, 0.4)),
+            traffic=float(rng.uniform(0.35, 0.8)),
+            walkers=float(rng.uniform(0.5, 1.2)),
             weights=tuple(rng.dirichlet(COMMON).tolist()),
         )
 

@@ -31,7 +31,7 @@ def shops(lot: Lot) -> None:
 def terrace(lot: Lot) -> None:
     """Houses behind narrow front gardens."""
     _row(lot, "house", 2.6)
-    _edge(lot, lot.pick(("wall", "hedge", "fence"), (0.4, 0.2, 0.4)), 0.0)
+    _edge(lot, lot.pick(("wall", "hedge", "fence"), (0.25, 0.2, 0.55)), 0.0)
     for _ in range(1 + lot.number_below(3)):
         plant(lot, "bush", lot.between(0.7, 2.0), GARDENS)
 
@@ -59,7 +59,7 @@ def park(lot: Lot) -> None:
     for _ in range(2):
         plant(lot, crown(lot, evergreen=0.2), lot.between(2, 9), GARDENS)
         plant(lot, "bush", lot.between(1, 8), GARDENS)
-    edge = lot.pick(("fence", "hedge", "none"), (0.65, 0.2, 0.15))
+    edge = lot.pick(("fence", "hedge", "none"), (0.7, 0.2, 0.1))
     if edge != "none":
         _edge(lot, edge, 0.1)
 

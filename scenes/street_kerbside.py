@@ -30,7 +30,7 @@ def furnish(lot: Lot) -> None:
         _traffic_light(lot, -0.7, lot.start + LENGTH / 2 - 5.6)
         return
     _lamp(lot, kerb, lot.start + (6 if lot.side < 0 else 18))
-    if lot.chance(0.3):
+    if lot.chance(0.45):
         plant(lot, crown(lot), kerb + 0.5, PAVEMENT)
     if lot.block.section.marking not in ("zebra", "zigzag"):
         _park(lot)

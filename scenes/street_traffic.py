@@ -56,8 +56,8 @@ def _lanes(plan: Plan) -> list[Lane]:
         Lane(2, -walk - 0.5, -1.25, 11.0, people * 0.5, "walker", PAVEMENT),
         Lane(3, walk, 1.35, 9.5, people * 0.5, "walker", PAVEMENT),
         Lane(4, walk + 0.4, -1.2, 10.0, people * 0.5, "walker", PAVEMENT),
-        Lane(5, -half + 0.75, 4.2, 45.0, 0.6, "cyclist", KERB),
-        Lane(6, half - 0.8, -4.6, 50.0, 0.6, "cyclist", KERB),
+        Lane(5, -half + 0.75, 4.2, 38.0, 0.75, "cyclist", KERB),
+        Lane(6, half - 0.8, -4.6, 42.0, 0.75, "cyclist", KERB),
     ]
 
 
@@ -85,7 +85,7 @@ def _leaders(plan: Plan, view: Viewpoint) -> Iterator[Vehicle]:
     turn = view.seconds / LEADER_PERIOD + 0.4
     number = math.floor(turn)
     phase = turn - number
-    gap = 11.5 + 95 * abs(2 * phase - 1) ** 2.2
+    gap = 12.5 + 95 * abs(2 * phase - 1) ** 2.2
     present, jitter, _, look = _dice(plan.character.seed, 90, number)
     if present > plan.character.traffic:
         return
