@@ -44,9 +44,9 @@ def check_same_size(frame: Frame, labels: Labels, path: Path) -> None:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
-        return image
+        with Image.open(path) as image:
+            image.load()
+            return image
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: each frame needs a label PNG of its name") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -1,6 +1,8 @@
 """A street seen from a moving car, drawn with its labels: no camera, no data set needed.
 
-Everything follows from the seed: the same seed, index and size give the same bytes, in any order.
+Everything follows from the seed: the same seed, index and size give the same bytes, in any order
+and process. Labels are also the same for other versions of Python, NumPy and Pillow; a few colours
+may differ by a few levels, since Pillow shrinks the pictures.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
 START = 30.0  # metres: blocks before the first one in view exist, so that it has a neighbour
 DEFAULT_SIZE = (360, 480)
+SMALLEST = 32  # pixels
 NEAR_BLOCKS = 2  # drawn front by front; beyond, a row of fronts is one wall
 STREETS = 12  # different streets in a split, taken in turn
 STRIDE = 97  # frames of the camera between two visits to a street: 27 m
@@ -42,8 +45,10 @@ class StreetCamera:
 
     def __init__(self, size: tuple[int, int] = DEFAULT_SIZE, seed: int = 0) -> None:
         height, width = size
-        if min(size) < 32:
-            raise DatasetError(f"a street of {width}x{height} is too small: use 32x32 or more")
+        if min(size) < SMALLEST:
+            raise DatasetError(
+                f"a street of {width}x{height} is too small: use {SMALLEST}x{SMALLEST} or more"
+            )
         rng = np.random.default_rng([seed, 0])
         self.seed = seed
         self._canvas = Canvas(height, width, focal=width * float(rng.uniform(0.95, 1.1)))
@@ -176,7 +181,9 @@ def _size(text: str | None) -> tuple[int, int]:
     """`WIDTHxHEIGHT` as (height, width)."""
     if text is None:
         return DEFAULT_SIZE
-    width, cross, height = text.partition("x")
-    if not cross:
-        raise DatasetError(f"street: size={text} is not WIDTHxHEIGHT, such as 480x360")
-    return _whole("size", height, 32), _whole("size", width, 32)
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) >= SMALLEST for side in sides):
+        raise DatasetError(
+            f"street: size={text} is not WIDTHxHEIGHT of {SMALLEST} pixels or more, such as 480x360"
+        )
+    return int(sides[1]), int(sides[0])

@@ -17,7 +17,7 @@ from scenes.street_texture import Easel, Texture, grain
 
 CAR = CLASSES.index("Car")
 STEP = 6  # degrees between two drawn views
-DISTANCE = 11.0  # metres from which the views are drawn
+DISTANCE = 2.4  # lengths of a vehicle from which its views are drawn
 DENSITY = 84  # texels per metre
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,8 @@ def vehicle(kind: str, paint: int, turn: int) -> tuple[Texture, float]:
     metres relative to the ground.
     """
     solid = _solid(kind, paint)
-    x, y = _seen(solid.points, math.radians(turn * STEP))
+    distance = DISTANCE * BODIES[kind].length
+    x, y = _seen(solid.points, math.radians(turn * STEP), distance)
     turned = np.add.reduceat(x * y[solid.following] - x[solid.following] * y, solid.starts)
     corners = np.stack([x, y], axis=1).tolist()
     ends = [*solid.starts[1:], len(corners)]
@@ -62,10 +63,10 @@ def _solid(kind: str, paint: int) -> _Solid:
     return _Solid(points, following, starts.tolist(), [colour for _, colour in faces])
 
 
-def _seen(points: Floats, angle: float) -> tuple[Floats, Floats]:
+def _seen(points: Floats, angle: float, distance: float) -> tuple[Floats, Floats]:
     """Where corners of a turned vehicle appear on the upright plane through its middle, metres."""
     x, y, z = points.T
-    scale = DISTANCE / (DISTANCE - x * math.sin(angle) + z * math.cos(angle))
+    scale = distance / (distance - x * math.sin(angle) + z * math.cos(angle))
     return (x * math.cos(angle) + z * math.sin(angle)) * scale, EYE + (y - EYE) * scale
 
 
