@@ -6,42 +6,16 @@ u = cx + f x / z, v = cy + f (eye - y) / z.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_texture import HOLE, Texels, Texture, texel
+from scenes.street_light import EIGHTHS, LABEL_BYTE, SHADED, Light, Texels, tinted
+from scenes.street_texture import HOLE, Level, Texture
 
 NEAR = 0.7  # metres: nothing is drawn closer
 EYE = 1.35  # metres: the lens above the ground, behind a windscreen
-HAZE_COLOUR = (222, 222, 220)
-# Byte-parallel arithmetic on texels: shifted channels without the bits of their neighbours.
-LABEL_BYTE = np.uint32(0xFF000000)
-HALVES, EIGHTHS = np.uint32(0x7F7F7F), np.uint32(0x1F1F1F)
-HAZE_EIGHTH = np.uint32(texel(HAZE_COLOUR, 0)) >> np.uint32(3) & EIGHTHS
-
-
-@dataclass(frozen=True)
-class Light:
-    """How a surface is lit: out of the sun it has half its light; haze comes in eighths."""
-
-    shaded: bool = False
-    haze: int = 0
-
-
-SUNLIT, SHADED = Light(), Light(shaded=True)
-
-
-def tinted(texels: Texels, light: Light) -> Texels:
-    """Texels under a light; labels stay."""
-    if light.shaded:
-        texels = ((texels >> np.uint32(1)) & HALVES) | (texels & LABEL_BYTE)
-    if light.haze:
-        share = np.uint32(light.haze)
-        texels = texels - ((texels >> np.uint32(3)) & EIGHTHS) * share + HAZE_EIGHTH * share
-    return texels
 
 
 class Canvas:
@@ -113,7 +87,7 @@ class Canvas:
         np.minimum(rows, level.rows + 1, out=rows)
         index = rows.astype(np.int32)
         index += (along * level.density).astype(np.int32) % level.columns * (level.rows + 2)
-        drawn = tinted(level.texels.take(index), light)
+        drawn = _drawn(level, index, light)
         np.copyto(self.texels[top:base, first:last], drawn, where=drawn < HOLE)
 
     def picture(
@@ -141,7 +115,7 @@ class Canvas:
             columns = level.columns - 1 - columns
         columns *= level.rows + 2
         rows = _sampled(self._v[above:below] - top, step, level.rows) + 1
-        drawn = tinted(level.texels.take(rows[:, None] + columns), light)
+        drawn = _drawn(level, rows[:, None] + columns, light)
         np.copyto(self.texels[above:below, first:last], drawn, where=drawn < HOLE)
 
     def post(self, x: float, z: float, width: float, bottom: float, top: float, paint: int) -> None:
@@ -177,6 +151,13 @@ class Canvas:
 
     def _top(self, bottom: float, texture: Texture, scale: float) -> float:
         return self.cy + (EYE - bottom - texture.height) * scale
+
+
+def _drawn(level: Level, index: NDArray[np.int32], light: Light) -> Texels:
+    """Texels of a level under a light. Hazy ones come ready-made: far levels are small."""
+    if light.haze:
+        return level.hazed(light).take(index)
+    return tinted(level.texels.take(index), light)
 
 
 @lru_cache(maxsize=256)

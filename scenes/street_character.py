@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_canvas import SHADED, SUNLIT, Light
+from scenes.street_light import SHADED, SUNLIT, Light
 from scenes.street_paving import LENGTH, Profile
 from scenes.street_sky import WEATHERS
 

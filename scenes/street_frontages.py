@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scenes.street_canvas import SUNLIT
 from scenes.street_facades import VARIANTS, blank_wall, facade
 from scenes.street_furniture import FENCES, fence, garden_wall, sign
 from scenes.street_greenery import VARIANTS as TREES
 from scenes.street_greenery import hedge, tree, woods
+from scenes.street_light import SUNLIT
 from scenes.street_lot import BACKDROP, BUILDINGS, EDGE, GARDENS, PAVEMENT, Lot
 from scenes.street_paving import LENGTH
 from scenes.street_texture import Texture, joined

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.street_canvas import EYE, SHADED, Canvas, tinted
+from scenes.street_canvas import EYE, Canvas
+from scenes.street_light import SHADED, Texels, tinted
 from scenes.street_paving import (
     ACROSS,
     ALONG,
@@ -20,7 +21,6 @@ from scenes.street_paving import (
     halvings_across,
     section_levels,
 )
-from scenes.street_texture import Texels
 
 OFF_CENTRE = 4.0  # metres the camera is ever beside the road's middle, bends in view included
 Floats = NDArray[np.floating[Any]]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from scenes.camvid import CLASSES
-from scenes.street_canvas import SUNLIT
 from scenes.street_frontages import crown, park_vehicle, plant
 from scenes.street_furniture import ROADSIDE, lantern, sign
+from scenes.street_light import SUNLIT, texel
 from scenes.street_lot import KERB, PAVEMENT, Lot
 from scenes.street_paving import LENGTH
-from scenes.street_texture import texel
 from scenes.street_things import Picture, Post
 
 POLE = CLASSES.index("Pole")

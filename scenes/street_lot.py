@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from scenes.street_canvas import SHADED, SUNLIT, Light
 from scenes.street_character import Bends, Character
+from scenes.street_light import SHADED, SUNLIT, Light
 from scenes.street_paving import LENGTH, Section
 from scenes.street_things import Thing
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scenes.dataset import Frame, Labels
-from scenes.street_texture import Texels
+from scenes.street_light import Texels
 
 NOISE_LIMIT = (
     12  # grey levels; tones keep this distance from 0 and 255, so adding bytes never wraps

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
 from scenes.dataset import Colour
-from scenes.street_texture import Texels, grain, texel
+from scenes.street_light import Texels, texel
+from scenes.street_texture import grain
 
 LENGTH = 24.0  # metres of road in a section
 HALF_SPAN = 12.0  # metres to either side; farther out repeats the edge
@@ -74,7 +75,7 @@ def halvings_across(halvings: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.maximum(halvings - 2, 0) // 2
 
 
-@lru_cache(maxsize=64)  # 3.9 MB each; one street uses about a dozen
+@lru_cache(maxsize=16)  # 3.9 MB each; seven are in view at a time
 def section_levels(section: Section) -> tuple[Texels, ...]:
     """The flat texels of a section at each number of halvings along."""
     texels = _painted(section)

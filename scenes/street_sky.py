@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from scenes.camvid import CLASSES
 from scenes.dataset import Colour
-from scenes.street_canvas import HAZE_COLOUR, Canvas
-from scenes.street_texture import Texels, grain, pack, rgb
+from scenes.street_canvas import Canvas
+from scenes.street_light import HAZE_COLOUR, Texels
+from scenes.street_texture import grain, pack, rgb
 
 SKY, BUILDING, TREE = (CLASSES.index(name) for name in ("Sky", "Building", "Tree"))
 ROOFS: tuple[Colour, ...] = ((128, 112, 100), (140, 136, 128), (112, 104, 104))

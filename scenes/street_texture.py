@@ -1,27 +1,27 @@
-"""Textures of the street: colour and label in one uint32 texel, as a pyramid of halved sizes.
+"""Textures of the street: colour and label in one texel, as a pyramid of halved sizes.
 
-A texel is R | G << 8 | B << 16 | label << 24. One gather draws colour and label together, so the
-labels are what was drawn by construction. Label 255 is a hole.
+One gather draws colour and label together, so that the labels are what was drawn by construction.
+Label 255 is a hole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from scenes.dataset import IGNORE, Colour, Frame, Labels
+from scenes.street_light import Light, Texels, tinted
 
-Texels = NDArray[np.uint32]
 Point = tuple[float, float]  # metres: x from the left edge, y up from the bottom
 
 HOLE = np.uint32(IGNORE << 24)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level:
     """One size of a texture, column by column, with a hole above and below each column.
 
@@ -33,9 +33,16 @@ class Level:
     rows: int
     columns: int
     density: float  # texels per metre
+    _hazed: dict[Light, Texels] = field(default_factory=dict)
+
+    def hazed(self, light: Light) -> Texels:
+        """The texels under a hazy light, kept for the next time."""
+        if light not in self._hazed:
+            self._hazed[light] = tinted(self.texels, light)
+        return self._hazed[light]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Texture:
     """A picture of `width` x `height` metres; level k has half the density of level k - 1."""
 
@@ -69,11 +76,6 @@ def pack(colour: Frame, labels: Labels) -> Texels:
     """Colour [H, W, 3] and labels [H, W] as texels [H, W]."""
     channels = np.concatenate([colour, labels[..., None]], axis=-1)
     return np.ascontiguousarray(channels).view("<u4")[..., 0]
-
-
-def texel(colour: Colour, label: int) -> int:
-    """One texel as a plain integer."""
-    return colour[0] | colour[1] << 8 | colour[2] << 16 | label << 24
 
 
 def build_texture(

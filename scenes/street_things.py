@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 
 from scenes.street_bodies import BODIES
-from scenes.street_canvas import NEAR, Canvas, Light
+from scenes.street_canvas import NEAR, Canvas
+from scenes.street_light import Light
 from scenes.street_people import POSES, cyclist, pedestrian
 from scenes.street_texture import Texture
 from scenes.street_vehicles import STEP, vehicle
 
 FAR = 120.0  # metres: beyond, the far band of the sky stands for everything
-SMALLEST = 4  # pixels: a picture narrower than this is not drawn
+SMALLEST = 5  # pixels: a picture narrower than this is not drawn
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,9 @@ import pytest
 from PIL import Image
 
 from scenes.street_bodies import BODIES
-from scenes.street_canvas import (
-    EYE,
-    HAZE_COLOUR,
-    SHADED,
-    SUNLIT,
-    Canvas,
-    Light,
-    tinted,
-)
+from scenes.street_canvas import EYE, Canvas
 from scenes.street_ground import Ground
+from scenes.street_light import HAZE_COLOUR, SHADED, SUNLIT, Light, Texels, texel, tinted
 from scenes.street_optics import NOISE_LIMIT, Exposure, Optics, labels_of, noise_bank, tone_table
 from scenes.street_paving import (
     ACROSS,
@@ -33,7 +26,7 @@ from scenes.street_paving import (
     section_levels,
 )
 from scenes.street_plan import Plan
-from scenes.street_texture import HOLE, Texels, Texture, build_texture, texel
+from scenes.street_texture import HOLE, Texture, build_texture
 from scenes.street_vehicles import vehicle
 
 PROFILE = Profile(half_road=4.0, pavement=2.5, yellow_lines=False, slabs=False)
