@@ -103,19 +103,20 @@ class Canvas:
         if z < NEAR:
             return
         scale = self.focal / z
-        left, top = self.cx + (x - texture.width / 2) * scale, self._top(bottom, texture, scale)
-        first, last = max(0, round(left)), min(self.width, round(left + texture.width * scale))
-        above, below = max(0, round(top)), min(self.height, round(top + texture.height * scale))
+        wide, high = round(texture.width * scale), round(texture.height * scale)
+        left = round(self.cx + (x - texture.width / 2) * scale)
+        top = round(self.cy + (EYE - bottom - texture.height) * scale)
+        first, last = max(0, left), min(self.width, left + wide)
+        above, below = max(0, top), min(self.height, top + high)
         if first >= last or above >= below:
             return
         level = texture.level(texture.levels[0].density / scale)
-        step = level.density / scale
-        columns = _sampled(self._u[first:last] - left, step, level.columns)
+        columns = _sampled(level.columns, wide, level.rows + 2, 0)
         if mirrored:
-            columns = level.columns - 1 - columns
-        columns *= level.rows + 2
-        rows = _sampled(self._v[above:below] - top, step, level.rows) + 1
-        drawn = _drawn(level, rows[:, None] + columns, light)
+            columns = columns[::-1]
+        rows = _sampled(level.rows, high, 1, 1)  # row 0 is the hole above
+        index = rows[above - top : below - top, None] + columns[first - left : last - left]
+        drawn = _drawn(level, index, light)
         np.copyto(self.texels[above:below, first:last], drawn, where=drawn < HOLE)
 
     def post(self, x: float, z: float, width: float, bottom: float, top: float, paint: int) -> None:
@@ -149,9 +150,6 @@ class Canvas:
         row = self.cy + self.focal * (EYE - y) / z
         return min(max(0, round(row)), self.height)
 
-    def _top(self, bottom: float, texture: Texture, scale: float) -> float:
-        return self.cy + (EYE - bottom - texture.height) * scale
-
 
 def _drawn(level: Level, index: NDArray[np.int32], light: Light) -> Texels:
     """Texels of a level under a light. Hazy ones come ready-made: far levels are small."""
@@ -170,9 +168,11 @@ def _rounded(paint: int, pixels: int) -> Texels:
     return shades
 
 
-def _sampled(offsets: NDArray[np.float64], step: float, size: int) -> NDArray[np.int32]:
-    """The texel at each offset (pixels, not negative) into a picture `size` texels wide."""
-    return np.minimum((offsets * step).astype(np.int32), np.int32(size - 1))
+@lru_cache(maxsize=4096)  # a kilobyte or two each
+def _sampled(texels: int, pixels: int, stride: int, offset: int) -> NDArray[np.int32]:
+    """Where the texel under each pixel's centre lies, `texels` being spread over `pixels`."""
+    centres = 2 * np.arange(pixels, dtype=np.int64) + 1
+    return (centres * texels // (2 * pixels) * stride + offset).astype(np.int32)
 
 
 def _clipped(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
