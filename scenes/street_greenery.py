@@ -93,7 +93,7 @@ def _leafy(rng: np.random.Generator) -> Texture:
         size = float(rng.uniform(0.1, 0.17)) * width
         clumps.append((float(x), float(y), size, size * 0.85))
         easel.line([(width / 2, height * 0.3), (float(x), float(y))], 0.09, bark)
-    _leaves(easel, rng, clumps, 3400)
+    _leaves(easel, rng, clumps, 2400)
     return _finished(easel, rng)
 
 
@@ -106,7 +106,7 @@ def _conifer(rng: np.random.Generator) -> Texture:
     for step in np.linspace(0.12, 0.97, 16):
         reach = (1 - step) * 0.42 * width + 0.1
         clumps.append((width / 2, height * float(step), reach, height * 0.05))
-    _leaves(easel, rng, clumps, 2600, dark=0.6)
+    _leaves(easel, rng, clumps, 1900, dark=0.6)
     return _finished(easel, rng)
 
 
@@ -136,7 +136,7 @@ def _leaves(
         py = y + ry * reach * np.sin(angle) + 0.12 * layer * ry
         light = dark * depth * rng.uniform(0.75, 1.25, size) * (1 + 0.25 * np.sin(angle))
         colours = np.minimum(base * light[:, None], 255).astype(int).tolist()
-        for at, up, r, colour in zip(px, py, rng.uniform(0.06, 0.16, size), colours, strict=True):
+        for at, up, r, colour in zip(px, py, rng.uniform(0.07, 0.19, size), colours, strict=True):
             easel.ellipse(at, up, r, r * 0.8, (colour[0], colour[1], colour[2]))
 
 

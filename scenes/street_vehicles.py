@@ -13,7 +13,7 @@ from scenes.camvid import CLASSES
 from scenes.dataset import Colour
 from scenes.street_bodies import BODIES, PAINTS, faces_of
 from scenes.street_canvas import EYE
-from scenes.street_texture import Easel, Texture, grain
+from scenes.street_texture import Easel, Texture
 
 CAR = CLASSES.index("Car")
 STEP = 6  # degrees between two drawn views
@@ -37,7 +37,7 @@ def vehicle(kind: str, paint: int, turn: int) -> tuple[Texture, float]:
     ends = [*solid.starts[1:], len(corners)]
     faces = zip(solid.starts, ends, solid.colours, turned.tolist(), strict=True)
     shown = [(corners[start:end], colour) for start, end, colour, area in faces if area < 0]
-    return _pictured(shown, paint)  # an outline that turns clockwise faces the camera
+    return _pictured(shown)  # an outline that turns clockwise faces the camera
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _seen(points: Floats, angle: float, distance: float) -> tuple[Floats, Floats
 
 
 def _pictured(
-    shown: list[tuple[list[tuple[float, float]], Colour]], paint: int
+    shown: list[tuple[list[tuple[float, float]], Colour]],
 ) -> tuple[Texture, float]:
     """The outlines in painting order as a texture centred on x = 0, and the height of its foot."""
     xs = [x for outline, _ in shown for x, _ in outline]
@@ -80,9 +80,6 @@ def _pictured(
     easel = Easel(2 * half, max(ys) + 0.03 - foot, DENSITY, CAR, smooth=False)
     for outline, colour in shown:
         easel.polygon([(x + half, y - foot) for x, y in outline], colour)
-    rows, columns = easel.shape
-    rng = np.random.default_rng([paint, rows])
-    up = np.linspace(1, 0, rows, dtype=np.float32)[:, None]
-    light = np.float32(0.62) + np.float32(0.5) * np.sqrt(up)  # the road mirrors less light than sky
-    easel.multiply(light * grain(rng, (rows, columns), {24: 0.06}))
+    up = np.linspace(1, 0, easel.shape[0], dtype=np.float32)[:, None]
+    easel.multiply(np.float32(0.62) + np.float32(0.5) * np.sqrt(up))  # roads mirror less than skies
     return easel.build(levels=6), foot
