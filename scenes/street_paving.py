@@ -22,6 +22,7 @@ from scenes.street_texture import grain
 LENGTH = 24.0  # metres of road in a section
 HALF_SPAN = 12.0  # metres to either side; farther out repeats the edge
 ALONG, ACROSS = 512, 960  # texels of a section: 21 and 40 a metre
+KERB_WIDTH = 0.16  # metres
 HALVINGS = 8  # sizes of a section, each half as long as the one before
 ROAD, PAVEMENT, TREE = (CLASSES.index(name) for name in ("Road", "Pavement", "Tree"))
 ASPHALT, KERB, FLAGS, GRASS, YARD, WHITE, YELLOW = range(7)
@@ -135,13 +136,18 @@ def _painted(section: Section) -> Texels:
 
 def _coloured(sheet: _Sheet) -> Texels:
     """Texels by one look-up per material and tone, tones in steps of 1/128."""
-    table = np.array(
-        [texel(_toned(colour, tone), label) for colour, label in MATERIALS for tone in range(256)],
-        np.uint32,
-    )
     tone = np.minimum(sheet.tone * np.float32(128), 255).astype(np.uint16)
-    texels: Texels = table.take(sheet.material * np.uint16(256) + tone)
+    texels: Texels = _paints().take(sheet.material * np.uint16(256) + tone)
     return texels
+
+
+@lru_cache(maxsize=1)
+def _paints() -> Texels:
+    """The texel of each material at each of 256 tones."""
+    paints = [
+        texel(_toned(colour, tone), label) for colour, label in MATERIALS for tone in range(256)
+    ]
+    return np.array(paints, np.uint32)
 
 
 def _toned(colour: Colour, tone: int) -> Colour:
@@ -169,18 +175,19 @@ def _noise(kind: str) -> NDArray[np.float32]:
 def _wear(sheet: _Sheet) -> None:
     """Tracks polished by tyres, repairs with a sealed edge, a manhole cover."""
     rng, half = sheet.rng, sheet.profile.half_road
-    for centre in (-1.75, 1.75):
-        for wheel in (-0.75, 0.75):
-            track = 1 + 0.06 * np.exp(-(((sheet.x - centre - wheel) / 0.28) ** 2))
-            sheet.tone *= track.astype(np.float32)
+    tracks = [lane + wheel for lane in (-1.75, 1.75) for wheel in (-0.75, 0.75)]
+    polish = sum(np.exp(-(((sheet.x - track) / 0.28) ** 2)) for track in tracks)
+    sheet.tone *= np.float32(1) + np.float32(0.06) * polish
     for _ in range(int(rng.integers(1, 4))):
         left, near = rng.uniform(-half, half - 1), rng.uniform(0, LENGTH - 6)
         width, depth = rng.uniform(0.6, 2.2), rng.uniform(1, 6)
         sheet.tone[_window(left, near, width, depth)] *= np.float32(0.80)
         inner = _window(left + 0.04, near + 0.06, width - 0.08, depth - 0.12)
         sheet.tone[inner] *= np.float32(1.09)
-    cover = np.hypot(sheet.x - rng.uniform(-2, 2), sheet.z - rng.uniform(2, 22)) < 0.33
-    sheet.tone[cover] *= np.float32(0.62)
+    left, near = rng.uniform(-2.3, 1.7), rng.uniform(2, 22)
+    cover = _window(left, near, 0.66, 0.66)
+    x, z = sheet.x[0, cover[1]] - left - 0.33, sheet.z[cover[0]] - near - 0.33
+    sheet.tone[cover] *= np.where(np.hypot(x, z) < 0.33, np.float32(0.62), np.float32(1))
 
 
 def _window(left: float, near: float, width: float, depth: float) -> tuple[slice, slice]:
@@ -194,37 +201,42 @@ def _side(sheet: _Sheet, side: int, kind: str) -> None:
     """One side of the road: gutter, kerb stone, pavement, and the ground behind it."""
     columns = np.s_[:, : ACROSS // 2] if side < 0 else np.s_[:, ACROSS // 2 :]
     x, material, tone = sheet.x[columns], sheet.material[columns], sheet.tone[columns]
-    out = np.broadcast_to(x * side - sheet.profile.half_road, material.shape)
-    if kind == "side street":  # a road across, its corners rounded to 3 m
+    out = x * side - sheet.profile.half_road  # [1, columns]: metres outside the road
+    if kind == "side street":  # a road across, its corners rounded to 3 m: [rows, columns]
         mouth = np.abs(sheet.z - LENGTH / 2) - 3.4
         inner = np.hypot(np.minimum(out - 3, 0), np.minimum(mouth - 3, 0))
         nearest = np.minimum(out, mouth)
         out = np.where(nearest < 3, 3 - inner, nearest)
     paved = out > 0
-    tone[(out > -0.35) & ~paved] *= np.float32(0.82)
-    material[paved] = FLAGS
-    material[paved & (out <= 0.16)] = KERB
-    tone[:] = np.where(paved, _noise("flags")[columns], tone)
-    tone[paved & (out <= 0.16) & (sheet.z % 0.9 < 0.03)] *= np.float32(0.75)
+    kerb = paved & (out <= KERB_WIDTH)
+    _dim(tone, 0.82, (out > -0.35) & ~paved)
+    np.copyto(material, FLAGS, where=paved)
+    np.copyto(material, KERB, where=kerb)
+    np.copyto(tone, _noise("flags")[columns], where=paved)
+    _dim(tone, 0.75, kerb & (sheet.z % 0.9 < 0.03))
     if sheet.profile.slabs:
         _slabs(sheet, tone, out)
     behind = out > sheet.profile.pavement
     if kind == "grass":
-        material[behind] = GRASS
-        tone[:] = np.where(behind, _noise("grass")[columns], tone)
+        np.copyto(material, GRASS, where=behind)
+        np.copyto(tone, _noise("grass")[columns], where=behind)
     elif kind == "yard":
-        material[behind] = YARD
+        np.copyto(material, YARD, where=behind)
+
+
+def _dim(tone: NDArray[np.float32], by: float, where: Mask) -> None:
+    np.multiply(tone, np.float32(by), out=tone, where=where)
 
 
 def _slabs(sheet: _Sheet, tone: NDArray[np.float32], out: Floats) -> None:
     """Paving slabs of 0.6 m: each a little lighter or darker, with dark joints."""
-    across, along = (np.asarray(d / 0.6, np.float32) for d in (out, sheet.z))
-    column, row = across.astype(np.int16) & 63, along.astype(np.int16) & 63
+    across, along = (np.asarray(metres / 0.6, np.float32) for metres in (out, sheet.z))
+    column, row = across.astype(np.int32) & 63, along.astype(np.int32) & 63
     tint = sheet.rng.uniform(0.88, 1.1, (64, 64)).astype(np.float32)
-    factor = tint.ravel().take((row << 6) + column)
-    factor[(across - np.floor(across) < 0.05) | (along - np.floor(along) < 0.08)] *= 0.72
-    factor[out <= 0.16] = 1
-    tone *= factor
+    flags = out > KERB_WIDTH
+    np.multiply(tone, tint.ravel().take((row << 6) + column), out=tone, where=flags)
+    for place, width in ((across, 0.05), (along, 0.08)):
+        _dim(tone, 0.72, (place - np.floor(place) < width) & flags)
 
 
 def _markings(sheet: _Sheet, section: Section) -> None:
