@@ -14,7 +14,7 @@ from scenes.street_kerbside import furnish
 from scenes.street_lot import Block, Lot
 from scenes.street_paving import MARKINGS, Section
 
-KEPT = 10  # blocks, more than are ever in view; up to 2 MB each
+KEPT = 7  # blocks, one more than are ever in view; up to 1 MB each
 MARKING_ODDS = (0.5, 0.06, 0.1, 0.12, 0.17, 0.05)
 
 
