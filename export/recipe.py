@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from export.build_engine import Options
 
-Frames = list[NDArray[np.uint8]]
+Frames = list[NDArray[np.uint8]]  # each [H, W, 3]
+Masks = list[NDArray[np.uint8]]  # each [H, W]
 
 GOLDEN_INDICES = (0, 150, 300, 450)  # five seconds apart on the procedural street
 TOOLS = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13", "tensorrt")
@@ -179,18 +180,23 @@ def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: 
 def _add_golden(writer: BundleWriter, spec: ModelSpec, frames: Frames) -> dict[str, float]:
     """Store the golden frames with FP32's labels; how far each other graph agrees with them."""
     graphs = [f for f in writer.files if f.kind == "onnx" and f.target is None]
-    labels = {f.name: _labels(writer.read(f), spec, frames) for f in graphs}
-    truth = labels.pop("fp32.onnx")
-    writer.add_golden([Golden(f, m) for f, m in zip(frames, truth, strict=True)])
-    return {
-        name.removesuffix(".onnx"): float(
-            np.mean([np.mean(a == b) for a, b in zip(m, truth, strict=True)])
+    labels = {
+        "_".join(fact for fact in (file.precision, file.flavour) if fact): _labels(
+            writer.read(file), spec, frames
         )
-        for name, m in labels.items()
+        for file in graphs
     }
+    truth = labels.pop("fp32")
+    writer.add_golden([Golden(f, m) for f, m in zip(frames, truth, strict=True)])
+    return {name: _agreement(masks, truth) for name, masks in labels.items()}
 
 
-def _labels(graph: bytes, spec: ModelSpec, frames: Frames) -> list[NDArray[np.uint8]]:
+def _agreement(masks: Masks, truth: Masks) -> float:
+    """The share of equal pixels."""
+    return float(np.mean([np.mean(a == b) for a, b in zip(masks, truth, strict=True)]))
+
+
+def _labels(graph: bytes, spec: ModelSpec, frames: Frames) -> Masks:
     with OnnxRuntimeSession(graph, spec, "golden") as session:
         logits = [session.run(frame[None])[0] for frame in frames]
     return [upsample_argmax(item, spec.input_size) for item in logits]
