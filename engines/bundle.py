@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -143,8 +144,7 @@ class Bundle:
         return Bundle(self.root, manifest)
 
     def _picture(self, file: BundleFile) -> NDArray[np.uint8]:
-        self.read(file)
-        return np.asarray(Image.open(self.root / file.name))
+        return np.asarray(Image.open(io.BytesIO(self.read(file))))
 
 
 class BundleWriter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -39,12 +38,7 @@ class Session(Protocol):
 
     def __enter__(self) -> Session: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 def resolve_target(target: str) -> str:
@@ -53,9 +47,16 @@ def resolve_target(target: str) -> str:
 
 
 def open_session(
-    bundle: Bundle, precision: str, target: str = "cpu", threads: int | None = None
+    bundle: Bundle,
+    precision: str,
+    target: str = "cpu",
+    threads: int | None = None,
+    flavour: str | None = None,
 ) -> Session:
-    """Open the model for a target; an unavailable one is an error, never another target."""
+    """Open the model for a target; an unavailable one is an error, never another target.
+
+    `flavour` picks another INT8 graph than the one made for the target.
+    """
     target = resolve_target(target)
     if target not in TARGETS:
         raise UsageError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
@@ -63,7 +64,7 @@ def open_session(
         from engines.onnxruntime_session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(
-            bundle.read(bundle.graph(precision)), bundle.spec, precision, threads
+            bundle.read(bundle.graph(precision, flavour)), bundle.spec, precision, threads
         )
     raise DeviceMissing(
         f"target {target} cannot run here: executing plans needs an NVIDIA GPU, and this version "

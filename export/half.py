@@ -14,7 +14,7 @@ def to_half(model: ModelProto) -> ModelProto:
     """An FP16 copy of an FP32 graph; frames stay uint8 and logits float32.
 
     onnxruntime's converter, because it also converts Q/DQ scales and graphs with a uint8 input.
-    Weights beyond 65504 are clamped by it; `overflow` tells whether activations get there.
+    Weights beyond 65504 are clamped by it; `largest_activation` tells how near activations get.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

@@ -34,7 +34,7 @@ WALLS: dict[str, Colour] = {
     "stone": (156, 148, 130),
     "concrete": (142, 140, 134),
 }
-SLATE, TILE, LEAD = (74, 78, 88), (120, 72, 56), (88, 90, 92)
+SLATE, TILE = (74, 78, 88), (120, 72, 56)
 
 
 @lru_cache(maxsize=len(KINDS) * VARIANTS)

@@ -112,18 +112,14 @@ def opened(options: Options) -> Iterator[tuple[Predict, ModelSpec]]:
 def open_engine(options: Options) -> Session:
     """A session of the bundle; `--flavour` picks the INT8 graph, else the target does."""
     from engines.bundle import Bundle
-    from engines.onnxruntime_session import OnnxRuntimeSession
     from engines.session import open_session
 
     assert options.bundle is not None
     assert options.precision is not None
-    bundle = Bundle.open(options.bundle)
-    if options.flavour is None:
-        return open_session(bundle, options.precision, options.target)
-    if options.target != "cpu":
+    if options.flavour is not None and options.target != "cpu":
         raise UsageError("--flavour picks an ONNX graph, which runs on --target cpu")
-    graph = bundle.read(bundle.graph(options.precision, options.flavour))
-    return OnnxRuntimeSession(graph, bundle.spec, options.precision)
+    bundle = Bundle.open(options.bundle)
+    return open_session(bundle, options.precision, options.target, flavour=options.flavour)
 
 
 def crf_of(spec: ModelSpec, mode: str) -> CrfParams | None:
