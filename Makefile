@@ -5,7 +5,7 @@ VIDEO ?= street:
 MODEL := camvid-mobilenetv2
 BUNDLE := artifacts/$(MODEL)
 DEMO := artifacts/demo
-SOURCES := scenes engines crf calibration train export runtime benchmarks tests
+NATIVE := CMakeLists.txt cmake/native_module.cmake $(wildcard */native/*)
 
 .PHONY: demo test check bench gpu install clean
 .DELETE_ON_ERROR:
@@ -43,7 +43,9 @@ bench: install
 gpu: install
 	REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
 
+# After editing C++, too: only what changed is compiled.
 install: .venv/installed
+	@$(MAKE) --no-print-directory .venv/native
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed to build and test (a device runs on 3.10): make PYTHON=python3.11")'
@@ -51,6 +53,10 @@ install: .venv/installed
 	$(BIN)/pip install -q -e '.[window,train,export,dev]'
 	@if command -v nvidia-smi >/dev/null; then $(BIN)/pip install -q -e '.[gpu,tensorrt]' || \
 	  echo "the GPU extras did not install (see above): the CPU path works without them"; fi
+	@touch $@ .venv/native
+
+.venv/native: $(NATIVE)
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e . -C cmake.define.DEEPLAB_WARNINGS=ON
 	@touch $@
 
 clean:

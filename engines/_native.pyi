@@ -1,0 +1,3 @@
+"""engines/native/*.cpp, compiled; see module.cpp."""
+
+def simd_levels() -> list[str]: ...
