@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from scenes.dataset import IGNORE, DatasetError, Labels
-from scenes.scores import TOLERANCE, BoundaryScores, ConfusionMatrix, SegmentationScores
+from scenes.scores import (
+    TOLERANCE,
+    BoundaryScores,
+    ConfusionMatrix,
+    SegmentationScores,
+    TrueBoundaries,
+)
 
 CLASSES = 5
 
@@ -219,3 +225,23 @@ def test_summary_of_nothing_says_so() -> None:
     scores.add(labels([IGNORE, IGNORE]), labels([0, 1]))
     with pytest.raises(DatasetError, match="nothing to score: 1 images without one labelled pixel"):
         scores.summary()
+
+
+@pytest.mark.parametrize("classes", [5, 40], ids=["one group", "three groups"])
+def test_sums_of_parts_and_prepared_truths_give_the_same_scores(classes: int) -> None:
+    names = [str(c) for c in range(classes)]
+    whole, sums = SegmentationScores(names), SegmentationScores(names)
+    for seed in range(3):
+        truth, other = blobs(seed, classes=classes), blobs(seed + 1, classes=classes)
+        prepared = TrueBoundaries(truth, classes)
+        for prediction in (other, np.roll(truth, 2, axis=0)):
+            part = SegmentationScores(names)
+            part.compare(prepared, prediction)
+            sums.merge(part)
+            whole.add(truth, prediction)
+    assert sums.summary() == whole.summary()
+    assert sums.summary().images == 6
+    assert np.array_equal(sums.confusion.matrix, whole.confusion.matrix)
+    assert np.array_equal(sums.confusion.unpredicted, whole.confusion.unpredicted)
+    assert sums.confusion.unpredicted.any()
+    assert np.array_equal(sums.boundaries.per_class, whole.boundaries.per_class, equal_nan=True)
