@@ -18,10 +18,11 @@ from PIL import Image
 from engines.atomic import replacing_folder, write_bytes, write_text
 from engines.failures import Refused, UsageError
 from engines.manifest import NAME, BundleFile, Manifest, find
-from engines.spec import ModelSpec
+from engines.spec import CrfParams, ModelSpec
 
 CPU_FLAVOUR = {"int8": "u8", "mixed": "u8"}  # the s8 graphs are TensorRT's: float speed on a CPU
-REPORT = "reports/accuracy.json"
+REPORT = "reports/accuracy"  # stems: `Bundle._store` completes the names
+CRF_REPORT = "reports/crf"
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,36 @@ class Bundle:
 
     def add_report(self, report: dict[str, Any]) -> Bundle:
         """Store an accuracy report in the bundle (replacing an older one); the updated bundle."""
-        data = (json.dumps(report, indent=1) + "\n").encode()
-        write_bytes(self.root / REPORT, data)
-        others = tuple(f for f in self.manifest.files if f.kind != "report")
-        files = (*others, _describe(REPORT, data, "report"))
-        manifest = replace(self.manifest, files=files)
+        return self._store(self.manifest, "report", REPORT, report)
+
+    def set_crf(self, params: CrfParams | None, evidence: dict[str, Any]) -> Bundle:
+        """Make `params` (None: off) the model's CRF, and store why; the updated bundle.
+
+        Ranges and graphs stay valid: the spec's fingerprint leaves the CRF out.
+        """
+        spec = replace(self.spec, crf=params)
+        return self._store(replace(self.manifest, spec=spec), "crf-report", CRF_REPORT, evidence)
+
+    def crf_report(self) -> dict[str, Any] | None:
+        """The evidence that `calibration/tune_crf.py` stored in this bundle, or None."""
+        file = self.manifest.find("crf-report")
+        return None if file is None else dict(json.loads(self.read(file)))
+
+    def _store(self, manifest: Manifest, kind: str, stem: str, data: dict[str, Any]) -> Bundle:
+        """Write the one file of a kind, then the manifest that lists it, then drop the old file.
+
+        The name bears the content's hash: an interruption at any moment leaves a bundle that opens.
+        """
+        text = (json.dumps(data, indent=1) + "\n").encode()
+        new = _describe(f"{stem}-{hashlib.sha256(text).hexdigest()[:12]}.json", text, kind)
+        old = [file for file in manifest.files if file.kind == kind]
+        others = tuple(file for file in manifest.files if file.kind != kind)
+        manifest = replace(manifest, files=(*others, new))
+        write_bytes(self.root / new.name, text)
         write_text(self.root / NAME, json.dumps(manifest.to_json(), indent=1) + "\n")
+        for file in old:
+            if file.name != new.name:
+                (self.root / file.name).unlink(missing_ok=True)
         return Bundle(self.root, manifest)
 
     def _picture(self, file: BundleFile) -> NDArray[np.uint8]:

@@ -23,8 +23,8 @@ TARGETS = ("cpu", "tensorrt", "tensorrt-rtx")
 class BundleFile:
     """One file of a bundle.
 
-    `kind` is checkpoint, onnx, plan, sidecar, ranges, golden-frame, golden-labels or report;
-    `flavour` is u8 or s8 for INT8 graphs; `target` is set for plans and their sidecars.
+    `kind` is checkpoint, onnx, plan, sidecar, ranges, golden-frame, golden-labels, report or
+    crf-report; `flavour` is u8 or s8 for INT8 graphs; `target` is set for plans and their sidecars.
     """
 
     name: str

@@ -11,7 +11,7 @@ import pytest
 from engines.bundle import Bundle, Golden, writing_bundle
 from engines.failures import Refused, UsageError
 from engines.manifest import Manifest
-from engines.spec import ModelSpec
+from engines.spec import CrfParams, ModelSpec
 
 SPEC = ModelSpec(
     name="tiny",
@@ -150,6 +150,47 @@ def test_auto_is_the_fastest_within_the_gate(
     bundle = Bundle.open(root).add_report({"rows": rows, "gate": {"max_drop": 1.0}})
     assert bundle.choose_precision("cpu")[0] == chosen
     assert Bundle.open(root).choose_precision("cpu")[0] == chosen
+
+
+CRF = CrfParams(w1=2, sigma_alpha=40, sigma_beta=5, w2=1, sigma_gamma=1, iterations=2)
+
+
+def test_a_tuned_crf_is_in_the_spec_with_its_evidence_and_every_hash_holds(root: Path) -> None:
+    before = Bundle.open(root)
+    assert before.crf_report() is None
+    before.set_crf(CRF, {"verdict": "helps"})
+    after = Bundle.open(root)
+    assert after.spec.crf == CRF
+    assert after.spec.fingerprint() == before.spec.fingerprint()
+    assert after.crf_report() == {"verdict": "helps"}
+    assert after.manifest.files[:-1] == before.manifest.files
+
+
+def test_tuning_again_replaces_the_evidence_and_may_switch_the_crf_off(root: Path) -> None:
+    bundle = Bundle.open(root).add_report({"rows": [], "gate": {"max_drop": 1.0}})
+    bundle.set_crf(CRF, {"verdict": "helps"}).set_crf(None, {"verdict": "off"})
+    after = Bundle.open(root)
+    assert after.spec.crf is None
+    assert after.crf_report() == {"verdict": "off"}
+    assert after.report() == {"rows": [], "gate": {"max_drop": 1.0}}
+    listed = {file.name for file in after.manifest.files if file.name.startswith("reports/")}
+    assert {f"reports/{path.name}" for path in (root / "reports").iterdir()} == listed
+    assert len(listed) == 2
+
+
+def test_an_interrupted_update_leaves_a_bundle_that_opens(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(root).set_crf(CRF, {"verdict": "helps"})
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engines.bundle.write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.set_crf(None, {"verdict": "off"})
+    assert Bundle.open(root).spec.crf == CRF
+    assert Bundle.open(root).crf_report() == {"verdict": "helps"}
 
 
 def test_auto_without_a_report_is_what_was_built(root: Path) -> None:
