@@ -5,19 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from crf.mean_field import Kernel, infer, unary_energies
-from crf.permutohedral import Floats
-from engines.failures import DeviceMissing, Refused, UsageError
-from engines.labels import upsample
+from crf.backend import Backend
+from crf.numpy_crf import NumpyCrf
+from engines.failures import DeviceMissing, UsageError
 from engines.spec import CrfParams
 
-ABSENT = {  # backends this version does not have, and why
-    "cpu": "the C++ core is not part of this version",
-    "cuda": "the CUDA kernels are not part of this version",
-}
+BACKENDS = ("cpu", "cuda", "numpy")
 MODES = ("exact",)
-IMPOSSIBLE = np.float32(-1e30)  # stands for -inf: survives interpolation with weight 0 (0 * inf)
-
+Floats = NDArray[np.float32]
 
 # For a model without settings of its own: a small kernel and two iterations. The stock settings
 # (10, 80, 13 | 3, 3 | 5) erase poles and signs on street scenes (docs/crf.md).
@@ -42,16 +37,19 @@ class DenseCrf:
     follow pydensecrf rather than the paper: this symmetric normalisation, and j = i staying in the
     sum. Labels equal pydensecrf's; see docs/crf.md for the evidence and how to choose settings.
 
-    The smoothness term depends on the size alone and is built once, here. Peak memory at 480x360,
-    11 classes and the settings (4,67,3 | 3,1): 108 MB on a street frame, 338 MB on pure noise.
+    The smoothness term depends on the size alone and is built once, here; memory is kept from
+    frame to frame. Results do not depend on the number of threads.
 
     Args:
         size: Height and width of the frames, in pixels.
         classes: Number of classes C, 1 to 254.
         params: Weights and widths; `ModelSpec.crf` holds a model's own.
-        backend: "numpy", the oracle.
+        backend: "cpu", the C++ core; "cuda"; or "numpy", the oracle that both are tested against.
         mode: "exact", the semantics of pydensecrf.
-        threads: The most threads to use, None for all cores. The numpy backend uses one.
+        threads: The most threads to use, None for all cores. For the cpu backend.
+
+    Attributes:
+        iterations_run: How many iterations the last frame got.
 
     Raises:
         DeviceMissing: The backend is not available here.
@@ -63,49 +61,53 @@ class DenseCrf:
         size: tuple[int, int],
         classes: int,
         params: CrfParams,
-        backend: str = "numpy",
+        backend: str = "cpu",
         mode: str = "exact",
         threads: int | None = None,
     ) -> None:
-        _check(backend, mode, threads)
         if min(size) < 1 or not 1 <= classes <= 254:
             raise ValueError(f"size {size} or {classes} classes out of range (1 to 254 classes)")
         self.size, self.classes, self.params = size, classes, params
-        self._positions = np.indices(size)[::-1].reshape(2, -1).T.astype(np.float32)
-        self._smoothness = _kernels(params.w2, self._positions / np.float32(params.sigma_gamma))
+        self.iterations_run = 0
+        self._backend = _open(backend, mode, threads, size, classes, params)
 
-    def refine(self, frame: NDArray[np.uint8], logits: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """The most likely class of each pixel, uint8 [H, W]; arguments as for `marginals`."""
-        winner = self.marginals(frame, logits).argmax(axis=0)
-        return np.asarray(winner, np.uint8)
-
-    def marginals(self, frame: NDArray[np.uint8], logits: NDArray[np.floating]) -> Floats:
-        """Q, the probability of each class at each pixel: float32 [C, H, W], sums to 1 over C.
+    def refine(
+        self,
+        frame: NDArray[np.uint8],
+        logits: NDArray[np.floating],
+        budget_ms: float | None = None,
+    ) -> NDArray[np.uint8]:
+        """The most likely class of each pixel, uint8 [H, W].
 
         Args:
             frame: uint8 [H, W, 3] RGB of the CRF's size.
             logits: floating [C, h, w], at full resolution or smaller (then upsampled bilinearly,
                 align_corners=False). -inf stands for probability 0.
+            budget_ms: Stop iterating once another iteration would end later than this many
+                milliseconds after the call; at least one runs. None for no limit.
 
         Raises:
             Refused: NaN or +inf among the logits, or a pixel that excludes every class.
-            UsageError: A sigma too small for a lattice over this frame.
         """
+        self._run(frame, logits, budget_ms)
+        return self._backend.labels()
+
+    def marginals(self, frame: NDArray[np.uint8], logits: NDArray[np.floating]) -> Floats:
+        """Q, the probability of each class at each pixel: float32 [C, H, W], sums to 1 over C.
+
+        Arguments and errors are those of `refine`.
+        """
+        self._run(frame, logits, None)
+        return self._backend.marginals()
+
+    def _run(
+        self, frame: NDArray[np.uint8], logits: NDArray[np.floating], budget_ms: float | None
+    ) -> None:
         self._check_shapes(frame, logits)
-        kernels = [*self._smoothness, *self._appearance(frame)]
-        marginals = infer(self._unary(logits), kernels, self.params.iterations)
-        return marginals.reshape(-1, *self.size)
-
-    def _unary(self, logits: NDArray[np.floating]) -> Floats:
-        scores = _finite(logits)
-        if scores.shape[1:] != self.size:
-            scores = upsample(scores, self.size)
-        return unary_energies(scores.reshape(self.classes, -1), self.params.temperature)
-
-    def _appearance(self, frame: NDArray[np.uint8]) -> list[Kernel]:
-        where = self._positions / np.float32(self.params.sigma_alpha)
-        colour = frame.reshape(-1, 3).astype(np.float32) / np.float32(self.params.sigma_beta)
-        return _kernels(self.params.w1, np.concatenate([where, colour], axis=1))
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and then refused
+            scores = np.ascontiguousarray(logits, np.float32)
+        pixels = np.ascontiguousarray(frame)
+        self.iterations_run = self._backend.run(pixels, scores, budget_ms)
 
     def _check_shapes(self, frame: NDArray[np.uint8], logits: NDArray[np.floating]) -> None:
         if frame.dtype != np.uint8 or frame.shape != (*self.size, 3):
@@ -118,31 +120,24 @@ class DenseCrf:
             raise ValueError(f"logits are {logits.shape}: this CRF takes {most} or a smaller map")
 
 
-def _kernels(weight: float, features: Floats) -> list[Kernel]:
-    """One kernel, or none where its weight is 0: a lattice that changes nothing is not built."""
-    return [Kernel.of(features, weight)] if weight else []
-
-
-def _finite(logits: NDArray[np.floating]) -> Floats:
-    """Logits less their maximum over the classes, float32: same softmax, no infinity left."""
-    with np.errstate(over="ignore"):  # beyond float32: -inf is IMPOSSIBLE, +inf is refused
-        scores = logits.astype(np.float32)
-        peak = scores.max(axis=0)
-        if not np.isfinite(peak).all():
-            raise Refused(
-                "the logits hold NaN or infinity: an overflow inside the network (FP16?) is the "
-                "likely cause; run the model with --precision fp32 and compare"
-            )
-        result: Floats = np.maximum(scores - peak, IMPOSSIBLE)
-    return result
-
-
-def _check(backend: str, mode: str, threads: int | None) -> None:
-    if backend in ABSENT:
-        raise DeviceMissing(f"no CRF backend {backend!r}: {ABSENT[backend]}; use 'numpy'")
-    if backend != "numpy":
-        raise UsageError(f"unknown CRF backend {backend!r}; use 'numpy'")
+def _open(
+    backend: str,
+    mode: str,
+    threads: int | None,
+    size: tuple[int, int],
+    classes: int,
+    params: CrfParams,
+) -> Backend:
     if mode not in MODES:
         raise UsageError(f"unknown CRF mode {mode!r}; available: {', '.join(MODES)}")
     if threads is not None and threads < 1:
         raise UsageError(f"the CRF needs at least 1 thread, got {threads}")
+    if backend == "numpy":
+        return NumpyCrf(size, params)
+    if backend == "cpu":
+        from crf.native_crf import NativeCrf
+
+        return NativeCrf(size, classes, params, mode == "fast", threads)
+    if backend == "cuda":
+        raise DeviceMissing("the CUDA kernels are not part of this version: use backend 'cpu'")
+    raise UsageError(f"unknown CRF backend {backend!r}; available: {', '.join(BACKENDS)}")

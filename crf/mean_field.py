@@ -14,8 +14,6 @@ import numpy as np
 
 from crf.permutohedral import Floats, Lattice
 
-LEAST_PROBABILITY = 1e-5  # the clip of pydensecrf's unary_from_softmax; the rest is not rescaled
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -36,14 +34,6 @@ class Kernel:
         """w n K n Q: what pixels alike say about each class, float32 [C, N] -> [C, N]."""
         filtered: Floats = self.lattice.filter((marginals * self.norm).T).T
         return filtered * (self.norm * np.float32(self.weight))
-
-
-def unary_energies(logits: Floats, temperature: float) -> Floats:
-    """U = min(-log softmax(logits / temperature), -log 1e-5), float32 [C, N] -> [C, N]."""
-    with np.errstate(over="ignore"):  # an overflow to -inf is probability 0, clipped below
-        scaled = (logits - logits.max(axis=0)) / np.float32(temperature)
-    surprise: Floats = np.log(np.exp(scaled).sum(axis=0)) - scaled
-    return np.minimum(surprise, np.float32(-np.log(LEAST_PROBABILITY)))
 
 
 def infer(unary: Floats, kernels: Sequence[Kernel], iterations: int) -> Floats:

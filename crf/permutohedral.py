@@ -103,7 +103,7 @@ def _embed(features: Floats) -> _Simplex:
     steps = dimensions + 1
     elevated = _elevate(features)
     if not np.abs(elevated).max() < REACH:  # NaN included: a sigma of 0 in float32
-        raise UsageError(_too_fine(f"coordinates beyond {REACH} lattice steps"))
+        raise UsageError(too_fine(f"coordinates beyond {REACH} lattice steps"))
     share = np.float32(1) / np.float32(steps)
     nearest = np.rint(elevated * share)
     rank = _descending_rank(elevated - nearest * steps)
@@ -160,7 +160,7 @@ def _pack(simplex: _Simplex) -> tuple[NDArray[np.int64], list[int]]:
         low = int(coordinates.min()) - dimensions
         span = int(coordinates.max()) + dimensions + 1 - low
         if stride * span >= 2**63:
-            raise UsageError(_too_fine("coordinates of more than 63 bits"))
+            raise UsageError(too_fine("coordinates of more than 63 bits"))
         keys += (coordinates - low) * stride
         strides.append(stride)
         stride *= span
@@ -182,7 +182,8 @@ def _neighbours(vertices: NDArray[np.int64], steps: list[int]) -> list[tuple[Ind
     return pairs
 
 
-def _too_fine(what: str) -> str:
+def too_fine(what: str) -> str:
+    """What to say when a lattice would be too large for its keys."""
     return (
         f"the CRF's lattice would need {what}, a sigma is too small for this frame: raise "
         "sigma_alpha, sigma_beta or sigma_gamma (1 pixel and 1 colour unit fit frames up to 4K)"

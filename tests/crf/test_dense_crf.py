@@ -192,9 +192,8 @@ def test_a_sigma_too_small_for_a_lattice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("choice", "failure", "sentence"),
     [
-        ({"backend": "cpu"}, DeviceMissing, r"'cpu': the C\+\+ core is not .* use 'numpy'"),
-        ({"backend": "cuda"}, DeviceMissing, "'cuda': the CUDA kernels are not .* use 'numpy'"),
-        ({"backend": "gpu"}, UsageError, "unknown CRF backend 'gpu'; use 'numpy'"),
+        ({"backend": "cuda"}, DeviceMissing, "CUDA"),
+        ({"backend": "gpu"}, UsageError, "unknown CRF backend 'gpu'; available: cpu, cuda, numpy"),
         ({"mode": "fast"}, UsageError, "mode 'fast'; available: exact"),
         ({"threads": 0}, UsageError, "at least 1 thread"),
     ],
