@@ -1,0 +1,194 @@
+"""The dense CRF on an NVIDIA GPU: the oracle's semantics, the same bits on every run."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crf.cuda_filter import PairwiseTerm, lanes, mean_field, row_floats
+from crf.cuda_lattice import CudaLattice, Packing
+from crf.permutohedral import Floats
+from crf.unary import LEAST_PROBABILITY, not_finite
+from engines.device import Buffer, Device, Kernels, open_device
+from engines.labels import Taps, taps
+from engines.spec import CrfParams
+
+MOST_SURPRISE = float(-np.log(LEAST_PROBABILITY))
+
+
+class CudaCrf:
+    """Mean-field inference for frames of one size; the facade `DenseCrf` states the model.
+
+    Kernels are compiled on first use. Memory is allocated here, and again only for a frame with
+    more lattice vertices, or logits of more pixels, than any before. At settings (4,67,3 | 3,1) and
+    C classes it is about ...
+
+    Args:
+        size: Height and width of the frames.
+        classes: C, 1 to 254.
+        params: Weights and widths.
+        device: The GPU; None opens one of its own, which `close` closes.
+
+    Raises:
+        DeviceMissing: No GPU, binding or compiler can be used here.
+        UsageError: A sigma too small for a lattice over frames of this size.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], classes: int, params: CrfParams, device: Device | None = None
+    ) -> None:
+        appearance, smoothness = _packings(size, params)
+        self._size, self._classes, self._params = size, classes, params
+        self._pixels = size[0] * size[1]
+        self._device, self._owned = device or open_device(), device is None
+        self._kernels = Kernels(self._device, mean_field(classes))
+        self._row_bytes, self._lanes = 4 * row_floats(classes), lanes(classes)
+        self._frame = self._device.allocate(3 * self._pixels)
+        self._labels = self._device.allocate(self._pixels)
+        self._unary, self._marginals = (
+            self._device.allocate(self._pixels * self._row_bytes) for _ in range(2)
+        )
+        self._scores = _Scores(self._device, size)
+        self._appearance = self._term(appearance, params.w1)
+        self._smoothness = self._term(smoothness, params.w2)
+        if self._smoothness:  # the same for every frame
+            self._smoothness.build(
+                "embed_positions", size[1], self._pixels, float(params.sigma_gamma)
+            )
+
+    def run(
+        self, frame: NDArray[np.uint8], logits: Floats, budget_ms: float | None = None
+    ) -> int:
+        """As `Backend.run`; a budget costs a synchronisation per iteration."""
+        deadline = None if budget_ms is None else time.perf_counter() + budget_ms / 1e3
+        self._device.upload(frame, self._frame)
+        self._prepare(logits)
+        if self._appearance:
+            self._build_appearance(self._appearance)
+        iterations = self._iterate(deadline)
+        if self._scores.refused():  # waits for the device
+            raise not_finite()
+        return iterations
+
+    def labels(self) -> NDArray[np.uint8]:
+        """As `Backend.labels`."""
+        result = np.empty(self._size, np.uint8)
+        self._device.download(self._labels, result)
+        return result
+
+    def marginals(self) -> Floats:
+        """As `Backend.marginals`."""
+        rows = np.empty((self._pixels, self._row_bytes // 4), np.float32)
+        self._device.download(self._marginals, rows)
+        planes = np.ascontiguousarray(rows[:, : self._classes].T)
+        return planes.reshape(-1, *self._size)
+
+    def close(self) -> None:
+        """Release the device if it was opened here."""
+        if self._owned:
+            self._device.close()
+
+    def _term(self, packing: Packing, weight: float) -> PairwiseTerm | None:
+        """None where the weight is 0: a lattice that changes nothing is not built."""
+        if not weight:
+            return None
+        lattice = CudaLattice(self._device, packing, self._pixels)
+        return PairwiseTerm(self._device, lattice, self._classes, weight)
+
+    def _build_appearance(self, term: PairwiseTerm) -> None:
+        params = self._params
+        term.build(
+            "embed_colours", self._frame, self._size[1], self._pixels, float(params.sigma_alpha),
+            float(params.sigma_beta),
+        )  # fmt: skip
+
+    def _prepare(self, logits: Floats) -> None:
+        """U and the first Q."""
+        scores = self._scores
+        scores.upload(logits)
+        height, width = logits.shape[1:]
+        self._kernels(
+            "lower_peaks", height * width, scores.logits, height * width, scores.refusal
+        )
+        self._kernels(
+            "begin", self._pixels * self._lanes, scores.logits, height, width, *scores.taps,
+            self._size[1], self._pixels, float(self._params.temperature), MOST_SURPRISE,
+            int(self._params.iterations == 0), self._unary, self._marginals, self._labels,
+        )  # fmt: skip
+
+    def _update(self, want_labels: bool) -> None:
+        self._kernels(
+            "update", self._pixels * self._lanes, self._unary, *self._message(self._appearance),
+            *self._message(self._smoothness), self._pixels, int(want_labels), self._marginals,
+            self._labels,
+        )  # fmt: skip
+
+    def _message(self, term: PairwiseTerm | None) -> tuple[float, Buffer, Buffer, Buffer]:
+        """What `update` slices: scale, vertices, weights and values; a scale of 0 skips the rest."""
+        if term is None:
+            return 0.0, self._unary, self._unary, self._unary
+        lattice = term.lattice
+        values = term.messages(self._marginals)
+        return term.scale, lattice.entry_vertex, lattice.entry_weight, values
+
+    def _iterate(self, deadline: float | None) -> int:
+        """Update Q, at least once and in time; labels come with what may be the last update."""
+        iterations = self._params.iterations
+        if deadline is None:
+            for iteration in range(iterations):
+                self._update(want_labels=iteration == iterations - 1)
+            return iterations
+        self._device.synchronise()
+        now, last = time.perf_counter(), 0.0
+        for iteration in range(iterations):
+            if iteration and now + last > deadline:
+                return iteration
+            self._update(want_labels=True)
+            self._device.synchronise()
+            now, last = time.perf_counter(), time.perf_counter() - now
+        return iterations
+
+
+class _Scores:
+    """The logits on the device, and where each pixel reads them."""
+
+    def __init__(self, device: Device, size: tuple[int, int]) -> None:
+        self._device, self._size = device, size
+        self._source = (0, 0)
+        self.logits, self.refusal = device.allocate(4), device.allocate(4)
+        self.taps = [device.allocate(4 * n) for n in size for _ in range(3)]
+
+    def upload(self, logits: Floats) -> None:
+        if logits.nbytes > self.logits.size:
+            self.logits.free()
+            self.logits = self._device.allocate(logits.nbytes)
+        self._device.upload(logits, self.logits)
+        self._device.upload(np.zeros(1, np.int32), self.refusal)
+        height, width = logits.shape[1:]
+        if self._source != (height, width):
+            self._source = (height, width)
+            arrays = [*_arrays(taps(self._size[0], height)), *_arrays(taps(self._size[1], width))]
+            for array, buffer in zip(arrays, self.taps, strict=True):
+                self._device.upload(array, buffer)
+
+    def refused(self) -> bool:
+        """Whether the last logits had a pixel without a finite maximum."""
+        refusal = np.empty(1, np.int32)
+        self._device.download(self.refusal, refusal)
+        return bool(refusal[0])
+
+
+def _arrays(axis: Taps) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
+    return axis.low.astype(np.int32), axis.high.astype(np.int32), axis.weight
+
+
+def _packings(size: tuple[int, int], params: CrfParams) -> tuple[Packing, Packing]:
+    """Of the appearance and the smoothness term, from the farthest pixel and the brightest colour."""
+    farthest = np.array([size[1] - 1, size[0] - 1], np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # Packing refuses these
+        smoothness = farthest / np.float32(params.sigma_gamma)
+        position = farthest / np.float32(params.sigma_alpha)
+        colour = np.full(3, 255, np.float32) / np.float32(params.sigma_beta)
+    return Packing.of(np.concatenate([position, colour]).tolist()), Packing.of(smoothness.tolist())

@@ -1,0 +1,164 @@
+"""An NVIDIA GPU behind a few calls: memory, copies, one stream, events, kernels.
+
+Two bindings offer them, PyCUDA and `cuda.core` (NVIDIA's own, pip-only). Both use the device's
+primary context, so that TensorRT and others in the same process can share buffers and streams.
+Every call works from any thread, but one device is not for use from two threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.failures import DeviceMissing, UsageError
+from engines.kernels import KernelSource
+
+THREADS = 256  # of a block: what all our kernels are written for
+
+
+class Buffer(Protocol):
+    """Memory on the device."""
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def free(self) -> None:
+        """Give the memory back; the device must be done with it."""
+        ...
+
+
+class Event(Protocol):
+    """A point in the stream's work."""
+
+    def synchronise(self) -> None:
+        """Wait until the work before it is done."""
+        ...
+
+    def milliseconds_since(self, earlier: Any) -> float:
+        """The device's time from another event of the same device to this one; both are past."""
+        ...
+
+
+Argument = Buffer | np.int32 | np.float32
+
+
+class Device(Protocol):
+    """One GPU and one stream on it; all work is done in the order of the calls."""
+
+    @property
+    def description(self) -> str:
+        """One line for people: name, architecture, binding."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """What to compile kernels for, such as sm_87."""
+        ...
+
+    @property
+    def stream(self) -> int:
+        """The stream's handle, for other libraries."""
+        ...
+
+    def allocate(self, size: int) -> Buffer:
+        """`size` bytes, at least one, with arbitrary content."""
+        ...
+
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        """Copy a C-contiguous array to the start of a buffer."""
+        ...
+
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """Fill a C-contiguous array from the start of a buffer; waits for it."""
+        ...
+
+    def load(self, source: KernelSource) -> Callable[[str], Any]:
+        """Compile the source for this device, or take it from the cache: name -> kernel."""
+        ...
+
+    def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:
+        """Queue `blocks` blocks of THREADS threads."""
+        ...
+
+    def record(self) -> Event: ...
+
+    def synchronise(self) -> None:
+        """Wait until all queued work is done."""
+        ...
+
+    def close(self) -> None:
+        """Release the stream and the context; buffers must not be used any more."""
+        ...
+
+
+class Kernels:
+    """The kernels of one source on one device: `kernels(name, threads, *arguments)`."""
+
+    def __init__(self, device: Device, source: KernelSource) -> None:
+        self._device, self._find = device, device.load(source)
+        self._found: dict[str, Any] = {}
+
+    def __call__(self, name: str, threads: int, *arguments: Buffer | int | float) -> None:
+        """Queue a kernel on at least `threads` threads; int is passed as int32, float as float32.
+
+        Raises:
+            OverflowError: An int beyond 32 bits.
+        """
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        values = [_argument(value) for value in arguments]
+        self._device.launch(self._found[name], -(-threads // THREADS), *values)
+
+
+def _argument(value: Buffer | int | float) -> Argument:
+    if isinstance(value, int):
+        return np.int32(value)
+    return np.float32(value) if isinstance(value, float) else value
+
+
+def open_device(binding: str = "auto", index: int = 0) -> Device:
+    """Open GPU number `index` through "pycuda", "cuda-core", or the first of them that is installed.
+
+    Raises:
+        DeviceMissing: No binding is installed, or it finds no such GPU or driver.
+        UsageError: An unknown binding.
+    """
+    if binding not in ("auto", *BINDINGS):
+        raise UsageError(f"unknown CUDA binding {binding!r}; known: auto, {', '.join(BINDINGS)}")
+    candidates = list(BINDINGS) if binding == "auto" else [binding]
+    reasons = []
+    for name in candidates:
+        try:
+            return BINDINGS[name](index)
+        except DeviceMissing as error:
+            reasons.append(f"{name}: {error}")
+    raise DeviceMissing(
+        f"no NVIDIA GPU can be used here ({'; '.join(reasons)}); on a machine with one, install its "
+        "driver and then: pip install 'deeplab-edge[gpu]'"
+    )
+
+
+def _open_pycuda(index: int) -> Device:
+    from engines.pycuda_device import PyCudaDevice
+
+    return PyCudaDevice(index)
+
+
+def _open_cuda_core(index: int) -> Device:
+    from engines.cuda_core_device import CudaCoreDevice
+
+    return CudaCoreDevice(index)
+
+
+BINDINGS: dict[str, Callable[[int], Device]] = {
+    "pycuda": _open_pycuda,
+    "cuda-core": _open_cuda_core,
+}
