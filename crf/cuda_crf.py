@@ -58,9 +58,7 @@ class CudaCrf:
                 "embed_positions", size[1], self._pixels, float(params.sigma_gamma)
             )
 
-    def run(
-        self, frame: NDArray[np.uint8], logits: Floats, budget_ms: float | None = None
-    ) -> int:
+    def run(self, frame: NDArray[np.uint8], logits: Floats, budget_ms: float | None = None) -> int:
         """As `Backend.run`; a budget costs a synchronisation per iteration."""
         deadline = None if budget_ms is None else time.perf_counter() + budget_ms / 1e3
         self._device.upload(frame, self._frame)
@@ -109,9 +107,7 @@ class CudaCrf:
         scores = self._scores
         scores.upload(logits)
         height, width = logits.shape[1:]
-        self._kernels(
-            "lower_peaks", height * width, scores.logits, height * width, scores.refusal
-        )
+        self._kernels("lower_peaks", height * width, scores.logits, height * width, scores.refusal)
         self._kernels(
             "begin", self._pixels * self._lanes, scores.logits, height, width, *scores.taps,
             self._size[1], self._pixels, float(self._params.temperature), MOST_SURPRISE,
@@ -126,7 +122,7 @@ class CudaCrf:
         )  # fmt: skip
 
     def _message(self, term: PairwiseTerm | None) -> tuple[float, Buffer, Buffer, Buffer]:
-        """What `update` slices: scale, vertices, weights and values; a scale of 0 skips the rest."""
+        """What `update` slices: scale, vertices, weights, values; a scale of 0 skips the rest."""
         if term is None:
             return 0.0, self._unary, self._unary, self._unary
         lattice = term.lattice
@@ -162,7 +158,7 @@ class _Scores:
 
     def upload(self, logits: Floats) -> None:
         if logits.nbytes > self.logits.size:
-            self.logits.free()
+            self._device.free(self.logits)
             self.logits = self._device.allocate(logits.nbytes)
         self._device.upload(logits, self.logits)
         self._device.upload(np.zeros(1, np.int32), self.refusal)
@@ -185,7 +181,7 @@ def _arrays(axis: Taps) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
 
 
 def _packings(size: tuple[int, int], params: CrfParams) -> tuple[Packing, Packing]:
-    """Of the appearance and the smoothness term, from the farthest pixel and the brightest colour."""
+    """Of the appearance and the smoothness term: the farthest pixel, the brightest colour."""
     farthest = np.array([size[1] - 1, size[0] - 1], np.float32)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # Packing refuses these
         smoothness = farthest / np.float32(params.sigma_gamma)

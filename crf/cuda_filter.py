@@ -1,4 +1,4 @@
-"""Splat and blur of rows of classes on the GPU, and the pairwise terms made of it (mean_field.cu)."""
+"""Splat and blur of rows of classes on the GPU, and the pairwise terms made of it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class RowFilter:
     def splat_and_blur(self, rows: Buffer) -> Buffer:
         """Pixel rows [N] to vertex rows [M], valid until the next call."""
         if self._capacity < self._lattice.capacity:
-            self._values.free()
-            self._blurred.free()
+            self._device.free(self._values)
+            self._device.free(self._blurred)
             self._reserve()
         self._splat(rows)
         for axis in range(self._lattice.corners):

@@ -168,7 +168,7 @@ class CudaLattice:
             self._slot_key, self._slot_vertex, self._vertex_key, self.before, self.after,
             self.row_start, self.chunk_first, self.chunk_end, self.chunk_target,
         ):  # fmt: skip
-            buffer.free()
+            self._device.free(buffer)
 
     def _insert(self, kernel: str, points: Sequence[Buffer | int | float]) -> bool:
         """Embed all pixels; false if there are more vertices than room."""
@@ -222,4 +222,3 @@ def _uploaded(device: Device, values: NDArray[np.float32] | NDArray[np.int64]) -
     buffer = device.allocate(values.nbytes)
     device.upload(values, buffer)
     return buffer
-

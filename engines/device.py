@@ -8,6 +8,7 @@ Every call works from any thread, but one device is not for use from two threads
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,20 +20,12 @@ from engines.kernels import KernelSource
 THREADS = 256  # of a block: what all our kernels are written for
 
 
-class Buffer(Protocol):
-    """Memory on the device."""
+@dataclass(frozen=True)
+class Buffer:
+    """Memory on the device; `size` in bytes."""
 
-    @property
-    def address(self) -> int: ...
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        ...
-
-    def free(self) -> None:
-        """Give the memory back; the device must be done with it."""
-        ...
+    address: int
+    size: int
 
 
 class Event(Protocol):
@@ -72,6 +65,10 @@ class Device(Protocol):
         """`size` bytes, at least one, with arbitrary content."""
         ...
 
+    def free(self, buffer: Buffer) -> None:
+        """Give a buffer back, once the queued work is done with it."""
+        ...
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         """Copy a C-contiguous array to the start of a buffer."""
         ...
@@ -95,7 +92,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the stream and the context; buffers must not be used any more."""
+        """Give all buffers back and release the stream and the context."""
         ...
 
 
@@ -125,7 +122,7 @@ def _argument(value: Buffer | int | float) -> Argument:
 
 
 def open_device(binding: str = "auto", index: int = 0) -> Device:
-    """Open GPU number `index` through "pycuda", "cuda-core", or the first of them that is installed.
+    """Open GPU number `index` through "pycuda" or "cuda-core"; "auto" is the first that can.
 
     Raises:
         DeviceMissing: No binding is installed, or it finds no such GPU or driver.
@@ -141,8 +138,8 @@ def open_device(binding: str = "auto", index: int = 0) -> Device:
         except DeviceMissing as error:
             reasons.append(f"{name}: {error}")
     raise DeviceMissing(
-        f"no NVIDIA GPU can be used here ({'; '.join(reasons)}); on a machine with one, install its "
-        "driver and then: pip install 'deeplab-edge[gpu]'"
+        f"no NVIDIA GPU can be used here ({'; '.join(reasons)}); on a machine with one, install "
+        "its driver, then: pip install 'deeplab-edge[gpu]'"
     )
 
 

@@ -1,6 +1,6 @@
 """CUDA source to machine code for one architecture, compiled once per machine and kept on disk.
 
-Kernels ship as source. `NVRTC`, which comes with `pip install cuda-core`, or `nvcc`, which comes with
+Kernels ship as source. NVRTC, which comes with `pip install cuda-core`, or `nvcc`, which comes with
 the CUDA toolkit and JetPack, compiles them; whichever is there, NVRTC first.
 """
 
@@ -52,10 +52,10 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class Compiler:
-    """A toolkit: `version` names it exactly, `compile` makes a cubin for an architecture."""
+    """A toolkit: `version` names it exactly, `build` makes a cubin for an architecture."""
 
     version: str
-    compile: Callable[[KernelSource, str], bytes]
+    build: Callable[[KernelSource, str], bytes]
 
 
 def cubin(source: KernelSource, architecture: str, compiler: Compiler | None = None) -> bytes:
@@ -69,7 +69,7 @@ def cubin(source: KernelSource, architecture: str, compiler: Compiler | None = N
     path = cache_folder() / f"{_key(source, architecture, compiler.version)}.cubin"
     if path.is_file():
         return path.read_bytes()
-    code = compiler.compile(source, architecture)
+    code = compiler.build(source, architecture)
     write_bytes(path, code)
     return code
 
@@ -103,7 +103,7 @@ def nvrtc() -> Compiler | None:
     if int(error):
         return None
 
-    def compile(source: KernelSource, architecture: str) -> bytes:
+    def build(source: KernelSource, architecture: str) -> bytes:
         options = ProgramOptions(
             name=source.name,
             arch=architecture,
@@ -113,20 +113,25 @@ def nvrtc() -> Compiler | None:
         )
         return bytes(Program(source.text, "c++", options).compile("cubin").code)
 
-    return Compiler(f"nvrtc {major}.{minor}", compile)
+    return Compiler(f"nvrtc {major}.{minor}", build)
 
 
 def nvcc() -> Compiler | None:
-    """The toolkit's command, or None where it is neither on PATH nor in /usr/local/cuda."""
-    command = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    """The toolkit's command, or None where there is none."""
+    command = find_nvcc()
     if command is None:
         return None
     told = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
 
-    def compile(source: KernelSource, architecture: str) -> bytes:
+    def build(source: KernelSource, architecture: str) -> bytes:
         return run_nvcc(command, source, architecture)[0]
 
-    return Compiler(f"nvcc {told.stdout.split()[-1]}", compile)
+    return Compiler(f"nvcc {told.stdout.split()[-1]}", build)
+
+
+def find_nvcc() -> str | None:
+    """nvcc on PATH, or where JetPack puts it without adding it to PATH."""
+    return shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
 def run_nvcc(command: str, source: KernelSource, architecture: str) -> tuple[bytes, str]:

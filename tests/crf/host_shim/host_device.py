@@ -19,38 +19,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument
+from engines.device import THREADS, Argument, Buffer
 from engines.kernels import KernelSource
 
 SHIM = Path(__file__).with_name("cuda_on_host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
-FENCE, GARBAGE = 64, 0xA5
+FENCE, ALIGNMENT, GARBAGE = 64, 64, 0xA5
 
 
-class HostBuffer:
+class _Memory:
     """Host memory with a fence on both sides."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._memory = np.full(size + 2 * FENCE + 64, GARBAGE, np.uint8)
-        start = self._memory.ctypes.data + FENCE
-        self._start = FENCE + -start % 64
-
-    @property
-    def address(self) -> int:
-        return int(self._memory.ctypes.data) + self._start
+        self._bytes = np.full(size + 2 * FENCE + ALIGNMENT, GARBAGE, np.uint8)
+        self._start = FENCE + -(self._bytes.ctypes.data + FENCE) % ALIGNMENT
+        self._end = self._start + size
+        self.address = int(self._bytes.ctypes.data) + self._start
 
     @property
     def content(self) -> NDArray[np.uint8]:
-        return self._memory[self._start : self._start + self.size]
+        return self._bytes[self._start : self._end]
 
     def check(self) -> None:
-        before, after = self._memory[: self._start], self._memory[self._start + self.size :]
-        assert (before == GARBAGE).all(), "a kernel wrote before its buffer"
-        assert (after == GARBAGE).all(), "a kernel wrote beyond its buffer"
-
-    def free(self) -> None:
-        self.check()
+        assert (self._bytes[: self._start] == GARBAGE).all(), "a kernel wrote before its buffer"
+        assert (self._bytes[self._end :] == GARBAGE).all(), "a kernel wrote beyond its buffer"
 
 
 class HostEvent:
@@ -73,25 +65,25 @@ class HostDevice:
 
     def __init__(self, compiled: Path, seed: int = 1) -> None:
         self._compiled, self._seed = compiled, seed
-        self._buffers: list[HostBuffer] = []
+        self._memory: dict[int, _Memory] = {}
         self.launches: list[str] = []
         self.allocations = 0
 
-    def allocate(self, size: int) -> HostBuffer:
+    def allocate(self, size: int) -> Buffer:
         assert size > 0
         self.allocations += 1
-        self._buffers.append(HostBuffer(size))
-        return self._buffers[-1]
+        memory = _Memory(size)
+        self._memory[memory.address] = memory
+        return Buffer(memory.address, size)
 
-    def upload(self, array: NDArray[Any], buffer: HostBuffer) -> None:
-        assert array.flags.c_contiguous
-        assert array.nbytes <= buffer.size
-        buffer.content[: array.nbytes] = array.reshape(-1).view(np.uint8)
+    def free(self, buffer: Buffer) -> None:
+        self._memory.pop(buffer.address).check()
 
-    def download(self, buffer: HostBuffer, array: NDArray[Any]) -> None:
-        assert array.flags.c_contiguous
-        assert array.nbytes <= buffer.size
-        array.reshape(-1).view(np.uint8)[:] = buffer.content[: array.nbytes]
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        self._part(array, buffer)[:] = array.reshape(-1).view(np.uint8)
+
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        array.reshape(-1).view(np.uint8)[:] = self._part(array, buffer)
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         library = ctypes.CDLL(str(self._library(source)))
@@ -100,11 +92,7 @@ class HostDevice:
 
     def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:
         name, function = kernel
-        values = [
-            ctypes.c_void_p(value.address) if isinstance(value, HostBuffer)
-            else np.ctypeslib.as_ctypes_type(type(value))(value.item())
-            for value in arguments
-        ]  # fmt: skip
+        values = [_word(value) for value in arguments]
         pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         self.launches.append(name)
         function.restype = ctypes.c_bool
@@ -114,11 +102,16 @@ class HostDevice:
         return HostEvent()
 
     def synchronise(self) -> None:
-        for buffer in self._buffers:
-            buffer.check()
+        for memory in self._memory.values():
+            memory.check()
 
     def close(self) -> None:
         self.synchronise()
+
+    def _part(self, array: NDArray[Any], buffer: Buffer) -> NDArray[np.uint8]:
+        assert array.flags.c_contiguous
+        assert array.nbytes <= buffer.size
+        return self._memory[buffer.address].content[: array.nbytes]
 
     def _library(self, source: KernelSource) -> Path:
         footer = "\n".join(f"HOST_KERNEL({name})" for name in KERNEL.findall(source.text))
@@ -139,3 +132,9 @@ class HostDevice:
         ]  # fmt: skip
         done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def _word(value: Argument) -> ctypes.c_void_p | ctypes.c_int32 | ctypes.c_float:
+    if isinstance(value, Buffer):
+        return ctypes.c_void_p(value.address)
+    return ctypes.c_int32(int(value)) if isinstance(value, np.int32) else ctypes.c_float(float(value))

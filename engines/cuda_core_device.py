@@ -1,0 +1,112 @@
+"""`Device` through `cuda.core`, NVIDIA's own binding; pip installs all of it but the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.device import THREADS, Argument, Buffer
+from engines.failures import DeviceMissing
+from engines.kernels import KernelSource, cubin
+
+
+@dataclass(frozen=True)
+class _Event:
+    event: Any  # cuda.core.Event
+
+    def synchronise(self) -> None:
+        self.event.sync()
+
+    def milliseconds_since(self, earlier: _Event) -> float:
+        return float(self.event - earlier.event)
+
+
+class CudaCoreDevice:
+    """GPU number `index`.
+
+    Raises:
+        DeviceMissing: cuda.core is not installed, or finds no driver or no such GPU.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        try:
+            from cuda import core
+        except ImportError as error:
+            raise DeviceMissing(f"cuda.core does not import: {error}") from error
+        try:
+            self._device = core.Device(index)
+            self._device.set_current()
+        except (
+            Exception
+        ) as error:  # no driver: RuntimeError; no device: CUDAError; index: ValueError
+            raise DeviceMissing(f"cuda.core cannot use GPU {index}: {error}") from error
+        self._core = core
+        self._stream = self._device.create_stream()
+        self.architecture = f"sm_{self._device.arch}"
+        self.description = f"{self._device.name} ({self.architecture}) through cuda.core"
+        self._buffers: dict[int, Any] = {}
+
+    @property
+    def stream(self) -> int:
+        return int(self._stream.handle)
+
+    def allocate(self, size: int) -> Buffer:
+        self._device.set_current()
+        buffer = self._device.allocate(size, stream=self._stream)
+        address = int(buffer.handle)
+        self._buffers[address] = buffer
+        return Buffer(address, size)
+
+    def free(self, buffer: Buffer) -> None:
+        self._device.set_current()
+        self._buffers.pop(buffer.address).close(self._stream)
+
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        self._device.set_current()
+        self._view(buffer.address, array).copy_from(
+            self._view(array.ctypes.data, array), stream=self._stream
+        )
+
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        self._device.set_current()
+        self._view(buffer.address, array).copy_to(
+            self._view(array.ctypes.data, array), stream=self._stream
+        )
+        self._stream.sync()
+
+    def load(self, source: KernelSource) -> Callable[[str], Any]:
+        self._device.set_current()
+        module = self._core.ObjectCode.from_cubin(cubin(source, self.architecture))
+        find: Callable[[str], Any] = module.get_kernel
+        return find
+
+    def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:
+        self._device.set_current()
+        values = [
+            value if isinstance(value, np.generic) else value.address for value in arguments
+        ]  # a Python int is taken for an address
+        config = self._core.LaunchConfig(grid=blocks, block=THREADS)
+        self._core.launch(self._stream, config, kernel, *values)
+
+    def record(self) -> _Event:
+        self._device.set_current()
+        return _Event(self._stream.record(options=self._core.EventOptions(timing_enabled=True)))
+
+    def synchronise(self) -> None:
+        self._device.set_current()
+        self._stream.sync()
+
+    def close(self) -> None:
+        self.synchronise()
+        for buffer in self._buffers.values():
+            buffer.close(self._stream)
+        self._buffers.clear()
+        self._stream.close()
+
+    def _view(self, address: int, array: NDArray[Any]) -> Any:
+        """As many bytes as the array's, host or device: the copy finds out which."""
+        return self._core.Buffer.from_handle(address, array.nbytes)

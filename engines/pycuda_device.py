@@ -1,0 +1,128 @@
+"""`Device` through PyCUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.device import THREADS, Argument, Buffer
+from engines.failures import DeviceMissing
+from engines.kernels import KernelSource, cubin
+
+
+@dataclass(frozen=True)
+class _Event:
+    event: Any  # pycuda.driver.Event
+
+    def synchronise(self) -> None:
+        self.event.synchronize()
+
+    def milliseconds_since(self, earlier: _Event) -> float:
+        return float(self.event.time_since(earlier.event))
+
+
+class PyCudaDevice:
+    """GPU number `index`.
+
+    Raises:
+        DeviceMissing: PyCUDA is not installed, or finds no driver or no such GPU.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        try:
+            from pycuda import driver
+        except ImportError as error:  # not installed, or libcuda.so.1 is not there
+            raise DeviceMissing(f"PyCUDA does not import: {error}") from error
+        try:
+            driver.init()
+            device = driver.Device(index)
+            self._context = device.retain_primary_context()
+        except driver.Error as error:
+            raise DeviceMissing(f"PyCUDA cannot use GPU {index}: {error}") from error
+        self._driver = driver
+        major, minor = device.compute_capability()
+        self.architecture = f"sm_{major}{minor}"
+        self.description = f"{device.name()} ({self.architecture}) through PyCUDA"
+        self._allocations: dict[int, Any] = {}
+        with self._current():
+            self._stream = driver.Stream()
+
+    @property
+    def stream(self) -> int:
+        return int(self._stream.handle)
+
+    def allocate(self, size: int) -> Buffer:
+        with self._current():
+            allocation = self._driver.mem_alloc(size)
+        self._allocations[int(allocation)] = allocation
+        return Buffer(int(allocation), size)
+
+    def free(self, buffer: Buffer) -> None:
+        self.synchronise()
+        with self._current():
+            self._allocations.pop(buffer.address).free()
+
+    def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        with self._current():
+            self._driver.memcpy_htod_async(buffer.address, array, self._stream)
+
+    def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        with self._current():
+            self._driver.memcpy_dtoh_async(array, buffer.address, self._stream)
+            self._stream.synchronize()
+
+    def load(self, source: KernelSource) -> Callable[[str], Any]:
+        code = cubin(source, self.architecture)
+        with self._current():
+            module = self._driver.module_from_buffer(code)
+
+        def find(name: str) -> Any:
+            with self._current():
+                return module.get_function(name)
+
+        return find
+
+    def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:
+        """Prepared: a plain call of a kernel takes its arguments from a cache in which np.int32(1)
+        and np.float32(1) are the same (pycuda/driver.py, _build_arg_buf)."""
+        formats = [
+            value.dtype.char if isinstance(value, np.generic) else "P" for value in arguments
+        ]
+        values = [
+            value.item() if isinstance(value, np.generic) else value.address for value in arguments
+        ]
+        with self._current():
+            kernel.prepare(formats)
+            kernel.prepared_async_call((blocks, 1), (THREADS, 1, 1), self._stream, *values)
+
+    def record(self) -> _Event:
+        with self._current():
+            event = self._driver.Event()
+            event.record(self._stream)
+        return _Event(event)
+
+    def synchronise(self) -> None:
+        with self._current():
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        self.synchronise()
+        with self._current():
+            for allocation in self._allocations.values():
+                allocation.free()
+        self._allocations.clear()
+        self._context.detach()
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the device current in this thread, whatever was before."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._driver.Context.pop()
