@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from engines.compiled import pixels
 
 Colour = tuple[int, int, int]
 
@@ -17,23 +18,33 @@ def blend(
     labels: NDArray[np.uint8],
     palette: Sequence[Colour],
     alpha: float = 0.5,
+    threads: int = 1,
 ) -> NDArray[np.uint8]:
-    """Mix `alpha` of each label's colour into the frame [H, W, 3]; label 255 (ignore) stays clear.
+    """A new picture [H, W, 3]: (1 - alpha) frame + alpha of each label's colour, rounded half up.
 
-    Pillow's loops take a third of the time of NumPy's, and no more than one grey level of
-    difference to (1 - alpha) frame + alpha colour.
+    Labels without a colour, 255 (ignore) among them, leave the frame as it is.
     """
-    mask = Image.fromarray(labels)  # mode L; its values become palette indices
-    mask.putpalette(_flat(tuple(palette)))
-    mixed = np.array(Image.blend(Image.fromarray(frame), mask.convert("RGB"), alpha))
-    ignored = labels >= len(palette)
-    if ignored.any():
-        mixed = np.where(ignored[..., None], frame, mixed)
+    if frame.dtype != np.uint8 or labels.dtype != np.uint8 or frame.shape != (*labels.shape, 3):
+        raise ValueError(
+            f"frame {frame.dtype} {frame.shape} and labels {labels.dtype} {labels.shape} do not "
+            "belong together: uint8 [H, W, 3] and uint8 [H, W] are needed"
+        )
+    mixed = np.empty(frame.shape, np.uint8)
+    table = _table(tuple(palette), alpha)
+    pixels.blend(np.ascontiguousarray(frame), np.ascontiguousarray(labels), table, mixed, threads)
     return mixed
 
 
-@lru_cache(maxsize=16)
-def _flat(palette: tuple[Colour, ...]) -> list[int]:
-    """Pillow's form of a palette: 256 colours in a row."""
-    flat = [level for colour in palette for level in colour]
-    return flat + [0] * (3 * 256 - len(flat))
+@lru_cache(maxsize=4)
+def _table(palette: tuple[Colour, ...], alpha: float) -> NDArray[np.uint8]:
+    """[label, channel, level of the frame] -> mixed level; 8 KB of it are in use for 11 classes."""
+    if not 0 <= alpha <= 1 or len(palette) > 255:
+        raise ValueError(f"alpha {alpha} of 0 to 1, or {len(palette)} colours of at most 255")
+    levels = np.arange(256)
+    table = np.empty((256, 3, 256), np.uint8)
+    table[:] = levels
+    if palette:
+        colours = np.asarray(palette, np.float64)[:, :, None]
+        table[: len(palette)] = np.floor(levels * (1 - alpha) + colours * alpha + 0.5)
+    table.flags.writeable = False
+    return table
