@@ -1,7 +1,8 @@
 """The stream: capture, inference and drawing overlapped in three threads.
 
-    capture thread          inference thread      drawing thread              your thread
-    read, decode, resize ─▶ session.run ────────▶ labels or CRF, overlay ───▶ for result in stream
+    capture thread          inference thread      drawing thread                  your thread
+    read, decode, resize ─▶ session.run ────────▶ evidence of the frames before, ─▶ for result
+                                                  labels or CRF, overlay            in stream
 
 Each arrow is a `Slot`. A live source puts the newest frame into the first one and the newest result
 into the last one, so neither a slow model nor a slow consumer makes frames old; a file waits
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,15 @@ from runtime.slot import Ended, Slot
 from runtime.source import Frame, FrameSource, Image
 from runtime.timings import Distribution, Rate, Timings
 
+if TYPE_CHECKING:
+    from crf.temporal import TemporalEvidence
+
 Labels = NDArray[np.uint8]  # [H, W]
 Logits = NDArray[np.float32]  # [C, h, w]
 
 PATIENCE = 10.0  # seconds a live source may take to open, or to deliver the next frame
 SHUTDOWN = 1.0  # seconds that threads get to end before they are abandoned
+GAP = 1.0  # seconds between two frames after which the earlier one says nothing about the later
 
 
 class Refiner(Protocol):
@@ -63,6 +68,7 @@ class Stream:
     Args:
         source: Where frames come from; it is iterated once.
         session: A loaded model; it stays the caller's to close.
+        temporal: Steadies the logits by the frames before; it serves this stream alone.
         refiner: A CRF instead of the plain arg max of the logits.
         drawer: Draws `Result.picture`; without one it is None.
         patience: Seconds without a frame after which a live source counts as failed.
@@ -73,6 +79,7 @@ class Stream:
         source: FrameSource,
         session: Session,
         *,
+        temporal: TemporalEvidence | None = None,
         refiner: Refiner | None = None,
         drawer: Drawer | None = None,
         patience: float = PATIENCE,
@@ -81,11 +88,12 @@ class Stream:
         self.timings = Timings()
         self.ages = Distribution()
         self._session = session
+        self._temporal = temporal
         self._refiner = refiner
         self._drawer = drawer
         self._patience = patience
         self._captured: Slot[tuple[Frame, Image]] = Slot(newest=source.live)
-        self._inferred: Slot[tuple[Frame, Logits]] = Slot()
+        self._inferred: Slot[tuple[Frame, Image, Logits]] = Slot()
         self._finished: Slot[tuple[Frame, Labels, Image | None]] = Slot(newest=source.live)
         self.stopped = False  # by `stop`, not by the end of the source
         self._error: Exception | None = None
@@ -106,19 +114,20 @@ class Stream:
         return (self.ages.count - 1) / elapsed if elapsed > 0 else 0.0
 
     def overhead_core_ms(self) -> float:
-        """CPU time in core-ms per frame of everything but source, engine and CRF.
+        """CPU time in core-ms per frame of everything but source, engine, temporal and CRF.
 
         It is the thread CPU time of the closed stream's threads, less what they spent in reading
-        the source, in `session.run` and in the CRF, plus the calling thread's since it entered.
+        the source, in `session.run`, in the evidence of earlier frames and in the CRF, plus the
+        calling thread's since it entered.
         """
         consumer = time.thread_time() - self._consumer_start
         return 1e3 * (sum(self._overheads) + consumer) / max(1, self.ages.count)
 
     def __enter__(self) -> Stream:
         self._consumer_start = time.thread_time()
-        self._start("capture", self._capture, None, self._captured)
-        self._start("infer", self._infer, self._captured, self._inferred)
-        self._start("crf", self._draw, self._inferred, self._finished)
+        self._start(("capture",), self._capture, None, self._captured)
+        self._start(("infer",), self._infer, self._captured, self._inferred)
+        self._start(("crf", "temporal"), self._draw, self._inferred, self._finished)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -160,14 +169,14 @@ class Stream:
 
     def _start(
         self,
-        main_stage: str,
+        main_stages: tuple[str, ...],
         body: Callable[[], None],
         source: Slot[Any] | None,
         output: Slot[Any],
     ) -> None:
         """Run `body` in a thread; when it ends, for whatever reason, its neighbours end too.
 
-        The CPU time of `main_stage` is not overhead; everything else that the thread does is.
+        The CPU time of `main_stages` is not overhead; everything else that the thread does is.
         """
 
         def run() -> None:
@@ -180,11 +189,11 @@ class Stream:
             finally:
                 if source is not None:
                     source.close()
-                main = self.timings.cpu.get(main_stage, 0.0)
+                main = sum(self.timings.cpu.get(stage, 0.0) for stage in main_stages)
                 self._overheads.append(time.thread_time() - main)
                 output.end()
 
-        thread = threading.Thread(target=run, name=main_stage, daemon=True)
+        thread = threading.Thread(target=run, name=main_stages[0], daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -209,7 +218,7 @@ class Stream:
             frame, image = self._next_frame()
             with self.timings.measure("infer"):
                 logits = self._session.run(image[None])
-            self._inferred.put((frame, logits[0]))
+            self._inferred.put((frame, image, logits[0]))
 
     def _next_frame(self) -> tuple[Frame, Image]:
         if not self.source.live:
@@ -227,9 +236,14 @@ class Stream:
             ) from None
 
     def _draw(self) -> None:
-        rate = Rate()
+        rate, before = Rate(), 0.0
         while True:
-            frame, logits = self._inferred.take()
+            frame, image, logits = self._inferred.take()
+            if self._temporal is not None:
+                with self.timings.measure("temporal"):
+                    if not 0 < frame.time - before <= GAP:
+                        self._temporal.forget()
+                    before, logits = frame.time, self._temporal.update(image, logits)
             labels = self._label(frame.image, logits)
             fps = rate.tick(time.monotonic())
             picture = None

@@ -30,6 +30,7 @@ class Options:
     precision: str = "auto"
     target: str = "auto"
     crf: str = "auto"
+    temporal: str = "on"
     frames: int | None = None
     headless: bool = False
     record: Path | None = None
@@ -91,6 +92,11 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--crf", choices=("auto", "off", "exact"), help="auto: what the model's spec says"
     )
+    result.add_argument(
+        "--temporal",
+        choices=("on", "off"),
+        help="steady the labels by the frames before where nothing changed (%(default)s)",
+    )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     result.add_argument("--headless", action="store_true", help="open no window")
     result.add_argument("--record", type=Path, metavar="FILE", help="write .mp4, .mkv or .mov")
@@ -99,6 +105,7 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
 
 def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
+    from crf.temporal import TemporalEvidence
     from engines.bundle import Bundle
     from engines.session import open_session
     from runtime.overlay import Overlay
@@ -122,17 +129,25 @@ def run(options: Options) -> Summary:
         title = f"{session.precision} on {session.target}"
         drawn = windowed or options.record is not None
         drawer = Overlay(bundle.spec, title, options.alpha) if drawn else None
-        stream = Stream(source, session, refiner=crf, drawer=drawer)
+        temporal = TemporalEvidence() if options.temporal == "on" else None
+        stream = Stream(source, session, temporal=temporal, refiner=crf, drawer=drawer)
         stack.enter_context(stopping_on_signals(stream.stop))
         sinks = Sinks(
             stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
             stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None,
         )
         print(f"{source.name} -> {session.description}")
-        print(f"precision {precision_choice}\ncrf {crf_choice}", flush=True)
+        print(f"precision {precision_choice}\ncrf {crf_choice}")
+        print(f"temporal {options.temporal}", flush=True)
         ended = _consume(stack.enter_context(stream), sinks, options.frames)
     return summarise(
-        stream, session, ended=ended, bundle=options.bundle, crf=crf_choice, record=options.record
+        stream,
+        session,
+        ended=ended,
+        bundle=options.bundle,
+        crf=crf_choice,
+        temporal=options.temporal,
+        record=options.record,
     )
 
 

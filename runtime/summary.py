@@ -34,11 +34,19 @@ class Summary:
     precision: str
     target: str
     crf: str
+    temporal: str
     record: Path | None
 
 
 def summarise(
-    stream: Stream, session: Session, *, ended: str, bundle: Path, crf: str, record: Path | None
+    stream: Stream,
+    session: Session,
+    *,
+    ended: str,
+    bundle: Path,
+    crf: str,
+    temporal: str,
+    record: Path | None,
 ) -> Summary:
     """The summary of a stream that has been closed, for the thread that consumed it."""
     return Summary(
@@ -57,6 +65,7 @@ def summarise(
         precision=session.precision,
         target=session.target,
         crf=crf,
+        temporal=temporal,
         record=record,
     )
 

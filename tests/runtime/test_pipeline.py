@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crf.temporal import TemporalEvidence
 from engines.failures import SourceFailed
 from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
@@ -68,6 +69,34 @@ def test_results_equal_the_steps_done_one_after_the_other(
         assert np.array_equal(result.labels, upsample_argmax(logits, size))
         assert result.labels.shape == size
         assert result.picture is None
+
+
+@pytest.mark.parametrize("crf", [True, False])
+def test_evidence_of_the_frames_before_comes_before_the_crf(
+    crf: bool, session: Any, make_source: MakeSource
+) -> None:
+    class ArgMax:
+        def refine(self, frame: Image, logits: Logits) -> Labels:
+            return upsample_argmax(logits, (frame.shape[0], frame.shape[1]))
+
+    rng = np.random.default_rng(3)
+    still = rng.integers(75, 87, (48, 64, 3), dtype=np.uint8)  # dark or middle, hard to tell
+    images = [still + rng.integers(0, 8, still.shape, dtype=np.uint8) for _ in range(6)]
+    times = [0.0, 0.1, 0.2, 0.1, 5.0, 5.9]  # a file that starts over, and one that pauses
+    source = make_source(Frame(images[n], n, 0.0, at) for n, at in enumerate(times))
+    refiner = ArgMax() if crf else None
+    with Stream(source, session, temporal=TemporalEvidence(), refiner=refiner) as stream:
+        results = list(stream)
+
+    expected, alone = TemporalEvidence(), []
+    for image, result in zip(images, results, strict=True):
+        if result.frame.index in (3, 4):
+            expected.forget()
+        logits = session.run(image[None])[0]
+        labels = upsample_argmax(expected.update(image, logits), (48, 64))
+        np.testing.assert_array_equal(result.labels, labels)
+        alone.append(bool(np.array_equal(labels, upsample_argmax(logits, (48, 64)))))
+    assert alone == [True, False, False, True, True, False]
 
 
 def test_a_live_source_drops_exactly_what_came_while_the_model_ran(
@@ -271,7 +300,7 @@ def test_a_hung_camera_is_a_failure_after_a_while(
         list(stream)
 
 
-def test_overhead_leaves_out_source_engine_and_crf(
+def test_overhead_leaves_out_source_engine_temporal_and_crf(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     def burn(seconds: float) -> None:
@@ -289,12 +318,18 @@ def test_overhead_leaves_out_source_engine_and_crf(
             burn(0.02)
             yield make_frame(index)
 
+    class Remembering(TemporalEvidence):
+        def update(self, frame: Image, logits: Any) -> Logits:
+            burn(0.02)
+            return np.asarray(logits)
+
     session.before = lambda: burn(0.02)
-    with Stream(make_source(camera()), session, refiner=Burning()) as stream:
+    source = make_source(camera())
+    with Stream(source, session, temporal=Remembering(), refiner=Burning()) as stream:
         for _ in stream:
             burn(0.01)
-    assert 10 <= stream.overhead_core_ms() < 30  # the consumer's 10, and none of the three 20s
-    assert stream.timings.stages.keys() == {"capture", "prepare", "infer", "crf"}
+    assert 10 <= stream.overhead_core_ms() < 30  # the consumer's 10, and none of the four 20s
+    assert stream.timings.stages.keys() == {"capture", "prepare", "infer", "temporal", "crf"}
 
 
 def test_frames_per_second_count_intervals(

@@ -44,6 +44,7 @@ KEYS = {
     "bundle",
     "camera",
     "crf",
+    "temporal",
     "record",
 }
 
@@ -80,8 +81,9 @@ def test_a_video_is_segmented_recorded_and_measured(
     assert (result["dropped"], result["damaged"], result["reconnects"]) == (0, 0, 0)
     assert result["ended"] == "end of source"
     assert result["crf"].startswith("off")
+    assert result["temporal"] == "on"
     assert (result["precision"], result["target"]) == ("fp32", "cpu")
-    stages = ["capture", "prepare", "infer", "labels", "draw", "record"]
+    stages = ["capture", "prepare", "infer", "temporal", "labels", "draw", "record"]
     assert sorted(result["stages"]) == sorted(stages)
     for times in (*result["stages"].values(), result["frame_age"]):
         assert 0 < times["p50_ms"] <= times["p99_ms"]
@@ -116,11 +118,13 @@ def test_a_recording_shows_mask_and_legend(tiny_bundle: Path, tmp_path: Path) ->
 def test_live_streams_stop_after_n_frames(tiny_bundle: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "s.json"
     arguments = ["--camera", "street:?fps=200&size=160x120", "--bundle", str(tiny_bundle)]
-    assert main([*arguments, "--frames", "7", "--json", str(numbers), "--headless"]) == 0
+    arguments += ["--temporal", "off", "--headless"]
+    assert main([*arguments, "--frames", "7", "--json", str(numbers)]) == 0
     result = json.loads(numbers.read_text())
     assert (result["frames"], result["ended"]) == (7, "--frames 7")
     assert result["record"] is None
     assert "draw" not in result["stages"]  # nobody looks, so nothing is drawn
+    assert "temporal" not in result["stages"]
 
 
 def test_without_a_display_it_says_so_once_and_goes_on(
