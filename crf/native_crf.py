@@ -50,7 +50,7 @@ class NativeCrf:
         self, frame: NDArray[np.uint8], logits: NDArray[np.float32], budget_ms: float | None
     ) -> int:
         """As `Backend.run`."""
-        # The core takes 0 for no limit; a caller who is late already (0 or less) gets one iteration.
+        # 0 is the core's word for no limit; a caller who is late already gets one iteration
         limit = 0.0 if budget_ms is None else max(1e-9, budget_ms)
         iterations = self._core.run(frame, logits, limit)
         if iterations == _native.REFUSED:
