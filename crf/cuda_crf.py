@@ -12,7 +12,6 @@ from crf.cuda_lattice import CudaLattice, Packing
 from crf.permutohedral import Floats
 from crf.unary import LEAST_PROBABILITY, not_finite
 from engines.device import Buffer, Device, Kernels, open_device
-from engines.labels import Taps, taps
 from engines.spec import CrfParams
 
 MOST_SURPRISE = float(-np.log(LEAST_PROBABILITY))
@@ -50,7 +49,7 @@ class CudaCrf:
         self._unary, self._marginals = (
             self._device.allocate(self._pixels * self._row_bytes) for _ in range(2)
         )
-        self._scores = _Scores(self._device, size)
+        self._scores = _Scores(self._device)
         self._appearance = self._term(appearance, params.w1)
         self._smoothness = self._term(smoothness, params.w2)
         if self._smoothness:  # the same for every frame
@@ -109,8 +108,8 @@ class CudaCrf:
         height, width = logits.shape[1:]
         self._kernels("lower_peaks", height * width, scores.logits, height * width, scores.refusal)
         self._kernels(
-            "begin", self._pixels * self._lanes, scores.logits, height, width, *scores.taps,
-            self._size[1], self._pixels, float(self._params.temperature), MOST_SURPRISE,
+            "begin", self._pixels * self._lanes, scores.logits, height, width, *self._size,
+            float(self._params.temperature), MOST_SURPRISE,
             int(self._params.iterations == 0), self._unary, self._marginals, self._labels,
         )  # fmt: skip
 
@@ -148,36 +147,25 @@ class CudaCrf:
 
 
 class _Scores:
-    """The logits on the device, and where each pixel reads them."""
+    """The logits on the device, in memory that fits the largest so far."""
 
-    def __init__(self, device: Device, size: tuple[int, int]) -> None:
-        self._device, self._size = device, size
-        self._source = (0, 0)
+    def __init__(self, device: Device) -> None:
+        self._device = device
         self.logits, self.refusal = device.allocate(4), device.allocate(4)
-        self.taps = [device.allocate(4 * n) for n in size for _ in range(3)]
 
     def upload(self, logits: Floats) -> None:
+        """Copy logits [C, h, w]."""
         if logits.nbytes > self.logits.size:
             self._device.free(self.logits)
             self.logits = self._device.allocate(logits.nbytes)
         self._device.upload(logits, self.logits)
         self._device.upload(np.zeros(1, np.int32), self.refusal)
-        height, width = logits.shape[1:]
-        if self._source != (height, width):
-            self._source = (height, width)
-            arrays = [*_arrays(taps(self._size[0], height)), *_arrays(taps(self._size[1], width))]
-            for array, buffer in zip(arrays, self.taps, strict=True):
-                self._device.upload(array, buffer)
 
     def refused(self) -> bool:
-        """Whether the last logits had a pixel without a finite maximum."""
+        """Whether some pixel of the last logits had no finite maximum."""
         refusal = np.empty(1, np.int32)
         self._device.download(self.refusal, refusal)
         return bool(refusal[0])
-
-
-def _arrays(axis: Taps) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
-    return axis.low.astype(np.int32), axis.high.astype(np.int32), axis.weight
 
 
 def _packings(size: tuple[int, int], params: CrfParams) -> tuple[Packing, Packing]:

@@ -58,8 +58,8 @@ __device__ inline float exponentiate(Row& row) {
 __device__ inline void finish_pixel(
     Row& row, int pixel, bool inside, int want_labels, Pack* marginals, unsigned char* labels
 ) {
-    float sum = exponentiate(row);
-    each_class(row, [&](float& value, int) { value /= sum; });
+    float scale = 1 / exponentiate(row);
+    each_class(row, [&](float& value, int) { value *= scale; });
     if (inside) store_row(row, marginals, pixel);
     if (!want_labels) return;
     float peak = row_max(row);
@@ -91,29 +91,38 @@ extern "C" __global__ void lower_peaks(float* logits, int count, int* refused) {
     }
 }
 
+// Where output `place` of `size` reads `source` inputs: between low and high, this much of the latter
+// (bilinear, align_corners=False).
+__device__ inline float tap(int place, int size, int source, int* low, int* high) {
+    double position = (place + 0.5) * (static_cast<double>(source) / size) - 0.5;
+    position = fmin(fmax(position, 0.0), source - 1.0);
+    *low = static_cast<int>(position);
+    *high = min(*low + 1, source - 1);
+    return static_cast<float>(position - *low);
+}
+
 // U = min(-log softmax(logits / temperature), most) and Q = softmax(-U), a group of lanes per pixel.
-//
-// logits[C][h][w] are read bilinearly: output row y mixes rows y_low[y] and y_high[y], the latter
-// with y_weight[y], and columns alike. unary[N][C] holds -U.
+// The logits[C][source_height][source_width] are upsampled; unary[N][C] holds -U.
 extern "C" __global__ void begin(
-    const float* logits, int source_height, int source_width, const int* y_low, const int* y_high,
-    const float* y_weight, const int* x_low, const int* x_high, const float* x_weight, int width,
-    int pixels, float temperature, float most, int want_labels, Pack* unary, Pack* marginals,
+    const float* logits, int source_height, int source_width, int height, int width,
+    float temperature, float most, int want_labels, Pack* unary, Pack* marginals,
     unsigned char* labels
 ) {
+    int pixels = height * width;
     bool inside = group_index() < pixels;
     int pixel = inside ? group_index() : pixels - 1;  // whole warps stay together for the shuffles
-    int y = pixel / width, x = pixel % width;
-    float down = y_weight[y], across = x_weight[x];
-    long long top = static_cast<long long>(y_low[y]) * source_width;
-    long long bottom = static_cast<long long>(y_high[y]) * source_width;
+    int north, south, west, east;
+    float down = tap(pixel / width, height, source_height, &north, &south);
+    float across = tap(pixel % width, width, source_width, &west, &east);
+    long long upper = static_cast<long long>(north) * source_width;
+    long long lower = static_cast<long long>(south) * source_width;
     long long plane = static_cast<long long>(source_height) * source_width;
     Row row = zero_row();
     each_class(row, [&](float& value, int label) {
         const float* scores = logits + label * plane;
-        float west = scores[top + x_low[x]] * (1 - down) + scores[bottom + x_low[x]] * down;
-        float east = scores[top + x_high[x]] * (1 - down) + scores[bottom + x_high[x]] * down;
-        value = west * (1 - across) + east * across;
+        float left = scores[upper + west] * (1 - down) + scores[lower + west] * down;
+        float right = scores[upper + east] * (1 - down) + scores[lower + east] * down;
+        value = left * (1 - across) + right * across;
     });
     float peak = row_max(row);
     each_class(row, [&](float& value, int) { value = (value - peak) / temperature; });

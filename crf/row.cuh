@@ -40,12 +40,12 @@ __device__ inline Row zero_row() {
     return row;
 }
 
-// sum += weight * rows[index], this lane's share of it.
+// sum += weight * rows[index], this lane's share of it. Lanes beyond the row repeat its last pack and
+// never store it: a branch here would make every load wait for the one before.
 __device__ inline void add_row(Row& sum, float weight, const Pack* rows, int index) {
 #pragma unroll
     for (int share = 0; share < SHARE; share++) {
-        int pack = lane_index() + share * LANES;
-        if (PACKS % LANES != 0 && pack >= PACKS) continue;
+        int pack = min(lane_index() + share * LANES, PACKS - 1);
         Pack part = rows[static_cast<long long>(index) * PACKS + pack];
 #pragma unroll
         for (int place = 0; place < WIDTH; place++)
@@ -57,7 +57,6 @@ __device__ inline void store_row(const Row& row, Pack* rows, int index) {
 #pragma unroll
     for (int share = 0; share < SHARE; share++) {
         int pack = lane_index() + share * LANES;
-        if (PACKS % LANES != 0 && pack >= PACKS) continue;
-        rows[static_cast<long long>(index) * PACKS + pack] = row.pack[share];
+        if (pack < PACKS) rows[static_cast<long long>(index) * PACKS + pack] = row.pack[share];
     }
 }

@@ -1,7 +1,7 @@
 """A `Device` whose kernels run on the host: the same .cu sources, compiled by g++ over a shim.
 
-Buffers are fenced and start full of 0xA5: a write beyond an end or a read of what was never written
-shows.
+Buffers are fenced and start full of 0xFE, which is -1.7e38 and no index: writing beyond an end and
+reading what was never written show.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engines.kernels import KernelSource
 
 SHIM = Path(__file__).with_name("cuda_on_host.h")
 KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(')
-FENCE, ALIGNMENT, GARBAGE = 64, 64, 0xA5
+FENCE, ALIGNMENT, GARBAGE = 64, 64, 0xFE
 
 
 class _Memory:
