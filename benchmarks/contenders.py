@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,21 @@ if TYPE_CHECKING:
 
 Frame = NDArray[np.uint8]
 Logits = NDArray[np.float32]
+Input = TypeVar("Input", contravariant=True)
 
 PRECISIONS = ("int8", "fp16", "fp32")
 BLOCK = 5  # frames that one contender runs in a row
 SETTLE = 0.05  # seconds: twice what onnxruntime's idle workers spin after a run
+
+
+class Runner(Protocol[Input]):
+    """What can take a turn: a name, and a function from an input to anything."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def run(self) -> Callable[[Input], object]: ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ def masks(contender: Contender, frames: Sequence[Frame]) -> NDArray[np.uint8]:
     return np.stack([upsample_argmax(contender.run(f), f.shape[:2]) for f in frames])
 
 
-def take_turns(contenders: Sequence[Contender], frames: Sequence[Frame]) -> dict[str, float]:
+def take_turns(contenders: Sequence[Runner[Input]], frames: Sequence[Input]) -> dict[str, float]:
     """Median milliseconds per frame of each contender, in blocks that take turns."""
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     starts = range(0, len(frames), BLOCK)
@@ -132,7 +143,7 @@ def take_turns(contenders: Sequence[Contender], frames: Sequence[Frame]) -> dict
     return {name: float(np.median(taken)) for name, taken in times.items()}
 
 
-def clock(contender: Contender, frame: Frame) -> float:
+def clock(contender: Runner[Input], frame: Input) -> float:
     """Milliseconds of one run."""
     started = time.perf_counter()
     contender.run(frame)
