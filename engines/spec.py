@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 from engines.failures import Refused
 
 Colour = tuple[int, int, int]
+
+CRF_REACH = 1e9  # beyond any use, and float32 arithmetic on it neither overflows nor vanishes
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ class CrfParams:
     def __post_init__(self) -> None:
         for name in ("sigma_alpha", "sigma_beta", "sigma_gamma", "temperature"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"CRF {name} must be positive, got {value}")
+            if not 1 / CRF_REACH <= value <= CRF_REACH:
+                raise ValueError(f"CRF {name} must be from 1e-9 to 1e9, got {value}")
         for name in ("w1", "w2"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"CRF {name} must be finite, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not abs(value) <= CRF_REACH:
+                raise ValueError(f"CRF {name} must be from -1e9 to 1e9, got {value}")
         if self.iterations < 0:
             raise ValueError(f"CRF iterations must be >= 0, got {self.iterations}")
 

@@ -40,6 +40,8 @@ def test_json_round_trip(tmp_path: Path) -> None:
         ({"crf": {"w1": 1}}, "sigma_alpha"),
         ({"crf": vars(SPEC.crf) | {"w1": float("nan")}}, "w1"),
         ({"crf": vars(SPEC.crf) | {"sigma_beta": 0}}, "sigma_beta"),
+        ({"crf": vars(SPEC.crf) | {"w2": -1e30}}, "w2"),  # float32 overflows in the sum of two
+        ({"crf": vars(SPEC.crf) | {"temperature": 1e-40}}, "temperature"),  # as does its inverse
     ],
 )
 def test_a_malformed_spec_is_refused(change: dict[str, object], said: str) -> None:
