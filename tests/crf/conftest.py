@@ -37,6 +37,12 @@ def _frame(kind: str, labels: NDArray[np.intp], rng: np.random.Generator) -> Fra
     return np.asarray(np.clip(frames[kind], 0, 255), np.uint8)
 
 
+@pytest.fixture(scope="session", params=["numpy", "cpu"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend that runs on every machine; for the whole session, so that `given` takes it."""
+    return str(request.param)
+
+
 @pytest.fixture
 def scene() -> Callable[..., Case]:
     """`scene(kind, height, width, classes=4)`: a frame and full-resolution logits for it."""

@@ -59,6 +59,7 @@ def all_pairs(frame: NDArray[np.uint8], logits: Floats, params: CrfParams) -> Do
 )
 def test_close_to_all_pairs(
     scene: Callable[..., tuple[NDArray[np.uint8], Floats]],
+    backend: str,
     kind: str,
     agreement: float,
     error: float,
@@ -68,7 +69,7 @@ def test_close_to_all_pairs(
     """Labels and mean |dQ|; seen: 98.0 % and 0.009 on scenes, 96.1 % and 0.028 on pure noise,
     where most of the lattice's vertices are missing."""
     frame, logits = scene(kind, *size)
-    ours = DenseCrf(size, len(logits), params).marginals(frame, logits)
+    ours = DenseCrf(size, len(logits), params, backend).marginals(frame, logits)
     exact = all_pairs(frame, logits, params)
     assert (ours.argmax(axis=0) == exact.argmax(axis=0)).mean() >= agreement
     assert np.abs(ours - exact).mean() < error

@@ -1,0 +1,98 @@
+"""The C++ core and threads: the same bits for any number, beside others, and none left behind."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crf import DenseCrf
+from crf.native_crf import NativeCrf
+from engines._native import simd_levels
+from engines.spec import CrfParams
+
+Case = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Scenes = Callable[..., Case]
+
+PARAMS = CrfParams(4, 49, 5, 3, 3, iterations=3)
+SIZE = (220, 300)  # nine tiles
+
+
+def results(
+    case: Case, threads: int, level: str | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    crf = NativeCrf(SIZE, len(case[1]), PARAMS, threads=threads, level=level)
+    crf.run(*case, None)
+    return crf.labels(), crf.marginals()
+
+
+@pytest.mark.parametrize("level", simd_levels())
+@pytest.mark.parametrize(("kind", "classes"), [("textured", 21), ("noise", 2)])
+def test_any_number_of_threads_gives_the_same_bits(
+    scene: Scenes, kind: str, classes: int, level: str
+) -> None:
+    case = scene(kind, *SIZE, classes)
+    labels, marginals = results(case, 1, level)
+    for threads in (1, 2, 3, 7):
+        again = results(case, threads, level)
+        np.testing.assert_array_equal(again[0], labels)
+        np.testing.assert_array_equal(again[1], marginals)
+
+
+def test_two_objects_at_once_work_as_alone(scene: Scenes) -> None:
+    cases = [scene("textured", *SIZE, classes) for classes in (3, 11)]
+    alone = [results(case, 2) for case in cases]
+
+    def repeat(index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        crf = NativeCrf(SIZE, len(cases[index][1]), PARAMS, threads=2)
+        for _ in range(5):
+            crf.run(*cases[index], None)
+            yield crf.labels(), crf.marginals()
+
+    with ThreadPoolExecutor(2) as pool:
+        for expected, seen in zip(alone, pool.map(lambda i: list(repeat(i)), [0, 1]), strict=True):
+            for labels, marginals in seen:
+                np.testing.assert_array_equal(labels, expected[0])
+                np.testing.assert_array_equal(marginals, expected[1])
+
+
+def test_python_goes_on_while_the_core_works(scene: Scenes) -> None:
+    """With a switch interval of minutes, this thread gets the GIL only when `run` releases it."""
+    case = scene("textured", *SIZE, 21)
+    crf = NativeCrf(SIZE, 21, PARAMS, threads=2)
+    started, went_on, ran_beside = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        for _ in range(100):  # one is enough, unless the system is slow to wake the main thread
+            crf.run(*case, None)
+            if went_on.is_set():
+                ran_beside.set()
+                return
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(600)
+    try:
+        worker = threading.Thread(target=work)
+        worker.start()
+        started.wait()
+        went_on.set()
+        worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert ran_beside.is_set()
+
+
+def test_objects_take_their_threads_with_them(scene: Scenes) -> None:
+    """A thread that was joined may stay in /proc for a moment: hence "a few", of 90 started."""
+    frame, logits = scene("textured", 20, 30)
+    before = len(list(Path("/proc/self/task").iterdir()))
+    for _ in range(30):
+        DenseCrf((20, 30), 4, PARAMS, "cpu", threads=4).refine(frame, logits)
+    assert len(list(Path("/proc/self/task").iterdir())) < before + 4
