@@ -171,8 +171,7 @@ class _Scores:
 def _packings(size: tuple[int, int], params: CrfParams) -> tuple[Packing, Packing]:
     """Of the appearance and the smoothness term: the farthest pixel, the brightest colour."""
     farthest = np.array([size[1] - 1, size[0] - 1], np.float32)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # Packing refuses these
-        smoothness = farthest / np.float32(params.sigma_gamma)
-        position = farthest / np.float32(params.sigma_alpha)
-        colour = np.full(3, 255, np.float32) / np.float32(params.sigma_beta)
+    smoothness = farthest / np.float32(params.sigma_gamma)
+    position = farthest / np.float32(params.sigma_alpha)
+    colour = np.full(3, 255, np.float32) / np.float32(params.sigma_beta)
     return Packing.of(np.concatenate([position, colour]).tolist()), Packing.of(smoothness.tolist())

@@ -6,7 +6,7 @@ from crf.cuda_lattice import CHUNK, ROOM, CudaLattice
 from engines.device import THREADS, Buffer, Device, Kernels
 from engines.kernels import KernelSource
 
-MERGING_BLOCKS = 256  # enough to fill a large GPU; each takes every 256th long row
+MERGING_BLOCKS = 256  # at most, enough to fill a large GPU; each takes every 256th long row
 
 
 class RowFilter:
@@ -42,13 +42,14 @@ class RowFilter:
 
     def _splat(self, rows: Buffer) -> None:
         lattice = self._lattice
+        merging = min(MERGING_BLOCKS, lattice.entries // CHUNK + 1)
         self.kernels(
             "splat", lattice.chunks * self.lanes, rows, lattice.row_pixel, lattice.row_weight,
             lattice.chunk_first, lattice.chunk_end, lattice.chunk_target, lattice.counters,
             self._values, self._partials,
         )  # fmt: skip
         self.kernels(
-            "merge", MERGING_BLOCKS * THREADS, self._partials, lattice.row_start,
+            "merge", merging * THREADS, self._partials, lattice.row_start,
             lattice.long_row, lattice.counters, self._values,
         )  # fmt: skip
 

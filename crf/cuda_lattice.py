@@ -49,7 +49,7 @@ class Packing:
         deviation = np.float32(np.sqrt(2 / 3) * (d + 1))  # the oracle's, to the bit
         scale = (1 / np.sqrt(axis * (axis + 1)) * deviation).astype(np.float32)
         most = np.asarray(extents, np.float64) * scale
-        if not max(most.sum(), (axis * most).max()) < REACH:  # NaN included
+        if max(most.sum(), (axis * most).max()) >= REACH:
             raise UsageError(too_fine(f"coordinates beyond {REACH} lattice steps"))
         high = np.ceil(np.cumsum(most[::-1])[::-1]).astype(np.int64)  # of elevated points
         low = np.floor(np.append(0, -(axis * most)[:-1])).astype(np.int64)

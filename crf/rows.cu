@@ -15,21 +15,24 @@ constexpr int TILE = 2048;  // entries that a block sorts
 
 __device__ inline int digit_of(int key, int shift) { return (key >> shift) & (BLOCK - 1); }
 
-// Exclusive sum of `value` over the block's threads; `total` of all. Two barriers per doubling.
+// Exclusive sum of `value` over the block's threads, and `total` of all: warps, then over the warps.
 __device__ inline int exclusive_sum(int value, int* total) {
-    __shared__ int sums[BLOCK];
-    int thread = threadIdx.x, sum = value;
-    sums[thread] = sum;
-    __syncthreads();
-    for (int reach = 1; reach < BLOCK; reach *= 2) {
-        int other = thread >= reach ? sums[thread - reach] : 0;
-        __syncthreads();
-        sums[thread] = sum += other;
-        __syncthreads();
+    __shared__ int warp_sums[WARPS];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value;
+    for (int reach = 1; reach < 32; reach *= 2) {
+        int other = __shfl_up_sync(0xffffffffu, sum, reach);
+        if (lane >= reach) sum += other;
     }
-    *total = sums[BLOCK - 1];
+    if (lane == 31) warp_sums[warp] = sum;
     __syncthreads();
-    return sum - value;
+    int before = 0;
+    *total = 0;
+    for (int w = 0; w < WARPS; w++) {
+        if (w < warp) before += warp_sums[w];
+        *total += warp_sums[w];
+    }
+    __syncthreads();  // the next call overwrites warp_sums
+    return before + sum - value;
 }
 
 // How often each digit occurs in each tile: counts[256][T].

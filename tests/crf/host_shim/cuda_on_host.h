@@ -41,6 +41,7 @@ struct Fiber {
     ucontext_t context;
     jmp_buf state;
     bool started = false;
+    int turn = 0;
     Wait wait = FINISHED;
     std::vector<char> stack = std::vector<char>(STACK);
 };
@@ -53,7 +54,7 @@ static ucontext_t scheduler_context;
 static void (*body)(void**);
 static void** arguments;
 static unsigned int threads;
-static uint64_t exchange[1024];  // what each lane hands to its warp
+static uint64_t exchange[2][1024];  // what each lane hands to its warp, by turns
 
 inline unsigned int draw(unsigned int count) {  // xorshift64
     random_state ^= random_state << 13;
@@ -92,11 +93,8 @@ __attribute__((noinline)) inline void resume(unsigned int thread) {
     swapcontext(&scheduler_context, &fiber.context);
 }
 
-// Let the threads [first, last) go on if all wait for `barrier`; for the block, if all alive do.
+// Let all threads of [first, last) that wait for `barrier` go on.
 inline void release(unsigned int first, unsigned int last, Wait barrier) {
-    for (unsigned int t = first; t < last; t++)
-        if (fibers[t].wait != barrier && !(barrier == BLOCK_BARRIER && fibers[t].wait == FINISHED))
-            return;
     for (unsigned int t = first; t < last; t++)
         if (fibers[t].wait == barrier) {
             fibers[t].wait = READY;
@@ -110,22 +108,28 @@ inline bool run_block() {
         fibers[t].wait = READY;
         ready.push_back(t);
     }
+    unsigned int alive = threads, in_block = 0;  // threads at work, and of them at the barrier
+    std::vector<unsigned int> in_warp((threads + WARP - 1) / WARP, 0);
     while (!ready.empty()) {
         std::swap(ready[draw(ready.size())], ready.back());
-        unsigned int thread = ready.back();
+        unsigned int thread = ready.back(), warp = thread / WARP;
         ready.pop_back();
         resume(thread);
         Wait wait = fibers[thread].wait;
-        unsigned int warp = thread / WARP * WARP;
-        if (wait == WARP_BARRIER) release(warp, min(warp + WARP, threads), WARP_BARRIER);
-        if (wait == BLOCK_BARRIER || wait == FINISHED) release(0, threads, BLOCK_BARRIER);
-    }
-    for (unsigned int t = 0; t < threads; t++)
-        if (fibers[t].wait != FINISHED) {
-            fibers.clear();  // half-run threads: begin anew
-            return false;
+        alive -= wait == FINISHED;
+        in_block += wait == BLOCK_BARRIER;
+        if (wait == WARP_BARRIER && ++in_warp[warp] == WARP) {
+            release(warp * WARP, warp * WARP + WARP, WARP_BARRIER);
+            in_warp[warp] = 0;
         }
-    return true;
+        if (in_block > 0 && in_block == alive) {
+            release(0, threads, BLOCK_BARRIER);
+            in_block = 0;
+        }
+    }
+    if (alive == 0) return true;
+    fibers.clear();  // half-run threads: begin anew
+    return false;
 }
 
 inline bool run_grid(void (*kernel)(void**), void** values, unsigned int blocks, unsigned int size) {
@@ -155,14 +159,17 @@ void call(void (*kernel)(Parameters...), void** values) {
     call(kernel, values, std::index_sequence_for<Parameters...>());
 }
 
+// The values of the warp's lanes. Two turns, so that the next exchange does not overwrite this one:
+// no lane can be two ahead.
 template <typename Value>
 uint64_t* exchanged(Value value) {
     static_assert(sizeof(Value) <= 8, "one register");
     uint64_t bits = 0;
     __builtin_memcpy(&bits, &value, sizeof value);
-    exchange[threadIdx.x] = bits;
+    uint64_t* turn = exchange[fibers[threadIdx.x].turn ^= 1];
+    turn[threadIdx.x] = bits;
     pause(WARP_BARRIER);
-    return exchange + threadIdx.x / WARP * WARP;
+    return turn + threadIdx.x / WARP * WARP;
 }
 
 }  // namespace host
@@ -179,11 +186,21 @@ inline void __syncthreads() { host::pause(host::BLOCK_BARRIER); }
 inline void __syncwarp() { host::pause(host::WARP_BARRIER); }
 
 template <typename Value>
-Value __shfl_xor_sync(unsigned int, Value value, int reach) {
-    uint64_t other = host::exchanged(value)[threadIdx.x % host::WARP ^ reach];
+Value from_lane(Value value, int lane) {
+    uint64_t other = host::exchanged(value)[lane];
     __builtin_memcpy(&value, &other, sizeof value);
-    host::pause(host::WARP_BARRIER);  // the next exchange overwrites this one
     return value;
+}
+
+template <typename Value>
+Value __shfl_xor_sync(unsigned int, Value value, int reach) {
+    return from_lane(value, threadIdx.x % host::WARP ^ reach);
+}
+
+template <typename Value>
+Value __shfl_up_sync(unsigned int, Value value, int reach) {
+    int lane = threadIdx.x % host::WARP;
+    return from_lane(value, lane >= reach ? lane - reach : lane);
 }
 
 inline unsigned int __match_any_sync(unsigned int, int value) {
@@ -191,7 +208,6 @@ inline unsigned int __match_any_sync(unsigned int, int value) {
     unsigned int equal = 0;
     for (int lane = 0; lane < host::WARP; lane++)
         if (static_cast<int>(lanes[lane]) == value) equal |= 1u << lane;
-    host::pause(host::WARP_BARRIER);
     return equal;
 }
 

@@ -137,4 +137,6 @@ class HostDevice:
 def _word(value: Argument) -> ctypes.c_void_p | ctypes.c_int32 | ctypes.c_float:
     if isinstance(value, Buffer):
         return ctypes.c_void_p(value.address)
-    return ctypes.c_int32(int(value)) if isinstance(value, np.int32) else ctypes.c_float(float(value))
+    if isinstance(value, np.int32):
+        return ctypes.c_int32(int(value))
+    return ctypes.c_float(float(value))

@@ -1,0 +1,244 @@
+"""The CUDA kernels, run on the host by the shim, against the oracle; and what must never depend on
+the order of execution."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crf.cuda_crf import CudaCrf
+from crf.numpy_crf import NumpyCrf
+from engines.failures import DeviceMissing, Refused, UsageError
+from engines.spec import CrfParams
+from tests.crf.host_shim.host_device import HostDevice
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to build the shim with")
+
+Floats = NDArray[np.float32]
+Case = tuple[NDArray[np.uint8], Floats]
+Scenes = Callable[..., Case]
+Devices = Callable[..., HostDevice]
+
+V1 = CrfParams(4, 49, 5, 3, 3, iterations=2)  # the stock settings of DeepLab v1 and v2
+V2 = CrfParams(4, 67, 3, 3, 1, iterations=2)
+STOCK = CrfParams(10, 80, 13, 3, 3, iterations=5)
+
+
+@pytest.fixture
+def device(tmp_path_factory: pytest.TempPathFactory) -> Devices:
+    """`device(seed=1)`: a shim that runs threads in the order of a seed."""
+    compiled = tmp_path_factory.getbasetemp() / "host_shim"  # one compilation a session
+    compiled.mkdir(exist_ok=True)
+    return lambda seed=1: HostDevice(compiled, seed)
+
+
+def expected(case: Case, params: CrfParams) -> Floats:
+    """The oracle's marginals."""
+    frame, logits = case
+    oracle = NumpyCrf(frame.shape[:2], params)
+    oracle.run(frame, logits, None)
+    return oracle.marginals()
+
+
+def assert_parity(case: Case, params: CrfParams, crf: CudaCrf) -> None:
+    """Marginals within 2e-5 of the oracle's (seen: 5e-6), and the labels that they give."""
+    assert crf.run(*case) == params.iterations
+    ours, theirs = crf.marginals(), expected(case, params)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - theirs).max() < 2e-5
+    np.testing.assert_array_equal(crf.labels(), ours.argmax(axis=0))
+    assert (crf.labels() == theirs.argmax(axis=0)).mean() >= 0.999
+
+
+def build(case: Case, params: CrfParams, device: HostDevice) -> CudaCrf:
+    frame, logits = case
+    return CudaCrf(frame.shape[:2], len(logits), params, device)
+
+
+@pytest.mark.parametrize("params", [V1, V2, STOCK], ids=["49/5", "67/3", "80/13"])
+@pytest.mark.parametrize("kind", ["smooth", "textured", "dark", "noise", "constant"])
+def test_equals_the_oracle(scene: Scenes, device: Devices, kind: str, params: CrfParams) -> None:
+    case = scene(kind, 27, 35)
+    assert_parity(case, params, build(case, params, device()))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 21, 150])
+@pytest.mark.parametrize("kind", ["textured", "constant"])
+def test_any_number_of_classes(scene: Scenes, device: Devices, kind: str, classes: int) -> None:
+    """1, 1, 8 and 32 lanes a row, one or two packs a lane, padded; the others have 4 classes."""
+    case = scene(kind, 15, 19, classes)
+    assert_parity(case, V1, build(case, V1, device()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [3, 5, 8, 11, 19, 33, 128, 129, 254])
+@pytest.mark.parametrize("params", [V1, V2, STOCK], ids=["49/5", "67/3", "80/13"])
+def test_many_numbers_of_classes(
+    scene: Scenes, device: Devices, classes: int, params: CrfParams
+) -> None:
+    case = scene("textured", 46, 61, classes)
+    assert_parity(case, params, build(case, params, device()))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1), (16, 16)], ids=str)
+def test_any_size(scene: Scenes, device: Devices, size: tuple[int, int]) -> None:
+    case = scene("textured", *size)
+    assert_parity(case, V1, build(case, V1, device()))
+
+
+@pytest.mark.parametrize("source", [(8, 12), (30, 1), (29, 46)], ids=str)
+def test_smaller_logits_are_upsampled(
+    scene: Scenes, device: Devices, source: tuple[int, int]
+) -> None:
+    frame, _ = scene("textured", 30, 47)
+    _, logits = scene("textured", *source)
+    case = (frame, np.ascontiguousarray(logits[:, : source[0], : source[1]]))
+    assert_parity(case, V1, build(case, V1, device()))
+
+
+def test_logits_of_changing_size(scene: Scenes, device: Devices) -> None:
+    frame, full = scene("textured", 30, 47)
+    _, quarter = scene("textured", 8, 12)
+    crf = build((frame, full), V1, device())
+    for logits in (quarter, full, quarter):
+        assert_parity((frame, logits), V1, crf)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 3.0])
+def test_temperature_and_excluded_classes(
+    scene: Scenes, device: Devices, temperature: float
+) -> None:
+    frame, logits = scene("textured", 24, 36)
+    logits[3, :10] = -np.inf
+    logits[:2, 12:14] = -3e38
+    params = replace(V1, temperature=temperature)
+    assert_parity((frame, logits), params, build((frame, logits), params, device()))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_refused(scene: Scenes, device: Devices, bad: float) -> None:
+    frame, logits = scene("textured", 9, 12)
+    crf = build((frame, logits), V1, device())
+    broken = logits.copy()
+    broken[2, 4, 5] = bad
+    with pytest.raises(Refused, match="NaN or infinity"):
+        crf.run(frame, broken)
+    assert_parity((frame, logits), V1, crf)
+
+
+def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, device: Devices) -> None:
+    frame, logits = scene("textured", 9, 12)
+    logits[:, 3, 3] = -np.inf
+    with pytest.raises(Refused, match="NaN or infinity"):
+        build((frame, logits), V1, device()).run(frame, logits)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        replace(V1, w1=0),
+        replace(V1, w2=0),
+        replace(V1, w1=0, w2=0),
+        replace(V1, iterations=0),
+        replace(V1, sigma_alpha=1e5, sigma_beta=1e5, sigma_gamma=1e5),  # 6 vertices take all
+        replace(V1, sigma_alpha=0.7, sigma_beta=1, sigma_gamma=0.5),
+        replace(V1, w1=-2, w2=40),
+        replace(V1, w1=1e9, sigma_alpha=1e9, sigma_beta=1e9, temperature=1e-9),
+    ],
+    ids=["no w1", "no w2", "no weight", "no update", "wide", "narrow", "odd weights", "extreme"],
+)
+def test_any_parameters(scene: Scenes, device: Devices, params: CrfParams) -> None:
+    case = scene("textured", 30, 41)
+    assert_parity(case, params, build(case, params, device()))
+
+
+def test_results_do_not_depend_on_the_order_of_execution(scene: Scenes, device: Devices) -> None:
+    """Threads, blocks and atomics in three orders: other vertex numbers, the same bits."""
+    for kind in ("textured", "constant"):
+        case = scene(kind, 30, 40, 21)
+        crfs = [build(case, V1, device(seed)) for seed in range(3)]
+        for crf in crfs:
+            crf.run(*case)
+        for other in crfs[1:]:
+            np.testing.assert_array_equal(other.marginals(), crfs[0].marginals())
+
+
+def test_a_frame_with_too_many_vertices_is_redone_with_more_room(
+    scene: Scenes, device: Devices
+) -> None:
+    """Noise needs almost 6 vertices a pixel; there is room for 1 at first, and for good later."""
+    shim = device()
+    smooth, noise = scene("smooth", 25, 33), scene("noise", 25, 33)
+    crf = build(smooth, V2, shim)
+    assert_parity(smooth, V2, crf)
+    before = shim.launches.count("embed_colours")
+    assert_parity(noise, V2, crf)
+    assert shim.launches.count("embed_colours") == before + 4  # 1, 2, 4 and 8 a pixel
+    for case in (smooth, noise):
+        assert_parity(case, V2, crf)
+    assert shim.launches.count("embed_colours") == before + 6
+
+
+def test_no_memory_is_allocated_per_frame(scene: Scenes, device: Devices) -> None:
+    shim = device()
+    case = scene("textured", 20, 30)
+    crf = build(case, V1, shim)
+    crf.run(*case)
+    allocations = shim.allocations
+    crf.run(*case)
+    assert shim.allocations == allocations
+
+
+def test_a_budget_ends_the_iterations(scene: Scenes, device: Devices) -> None:
+    case = scene("textured", 20, 30)
+    crf = build(case, STOCK, device())
+    assert crf.run(*case, budget_ms=0) == 1
+    np.testing.assert_allclose(
+        crf.marginals(), expected(case, replace(STOCK, iterations=1)), atol=2e-5
+    )
+    np.testing.assert_array_equal(crf.labels(), crf.marginals().argmax(axis=0))
+    assert crf.run(*case, budget_ms=1e6) == STOCK.iterations
+    np.testing.assert_allclose(crf.marginals(), expected(case, STOCK), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "cause"),
+    [
+        (replace(V1, sigma_gamma=1e-4), "32768 lattice steps"),
+        (replace(V1, sigma_beta=0.01), "32768 lattice steps"),
+        (replace(V1, sigma_alpha=0.012, sigma_beta=0.5), "63 bits"),
+        (replace(V1, sigma_alpha=1e-9), "32768 lattice steps"),
+    ],
+)
+def test_sigmas_too_small_for_a_lattice_are_refused(
+    device: Devices, params: CrfParams, cause: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{cause}.*raise sigma_alpha"):
+        CudaCrf((40, 60), 3, params, device())
+
+
+def test_without_a_gpu_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(index: int) -> HostDevice:
+        raise DeviceMissing("no such thing here")
+
+    monkeypatch.setattr("engines.device.BINDINGS", {"pycuda": missing})
+    with pytest.raises(DeviceMissing, match=r"pycuda: no such thing here.*pip install"):
+        CudaCrf((4, 4), 2, V1)
+
+
+def test_a_real_device_is_closed_with_the_crf(
+    monkeypatch: pytest.MonkeyPatch, device: Devices
+) -> None:
+    closed = []
+    shim = device()
+    monkeypatch.setattr(shim, "close", lambda: closed.append(True))
+    CudaCrf((4, 4), 2, V1, shim).close()
+    assert not closed  # not its own
+    monkeypatch.setattr("crf.cuda_crf.open_device", lambda: shim)
+    CudaCrf((4, 4), 2, V1).close()
+    assert closed
