@@ -42,12 +42,13 @@ _WEIGHTS = (MEMORY * np.clip((CHANGED - np.arange(256)) / (CHANGED - SAME), 0, 1
 class TemporalEvidence:
     """The memory of one stream; use one for each, and `forget` where frames do not follow.
 
-    Memory: one map of logits and one small picture.
+    Memory: two maps of logits and one small picture.
     """
 
     def __init__(self) -> None:
         self._scores: Floats | None = None  # [C, h, w]
         self._picture: Picture | None = None  # [3, h, w]
+        self._past: Floats = np.empty(0, np.float32)  # kept for its memory, not for its content
         self._frame_shape: tuple[int, ...] = ()
 
     def update(self, frame: NDArray[np.uint8], logits: NDArray[np.floating]) -> Floats:
@@ -87,7 +88,11 @@ class TemporalEvidence:
         weights = _weights(np.take(self._picture.reshape(3, -1), cells, axis=1), picture)
         if weights.mean() < CUT * MEMORY:
             return
-        past = np.take(self._scores.reshape(len(scores), -1), cells, axis=1)
+        if self._past.shape != scores.shape:
+            self._past = np.empty_like(scores)
+        past = self._past
+        flat = self._scores.reshape(len(scores), -1)
+        np.take(flat, cells, axis=1, out=past, mode="clip")  # "raise" would buffer `out`
         past -= scores
         past *= weights
         scores += past
