@@ -7,7 +7,9 @@
 constexpr int WIDTH = CLASSES == 1 ? 1 : 4;  // 16 bytes, the widest load of a lane
 constexpr int PACKS = (CLASSES + WIDTH - 1) / WIDTH;
 
-constexpr int power_of_two(int least) { return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2); }
+__device__ constexpr int power_of_two(int least) {
+    return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2);
+}
 constexpr int LANES = PACKS < 32 ? power_of_two(PACKS) : 32;  // lanes of a group
 constexpr int SHARE = (PACKS + LANES - 1) / LANES;            // packs of a lane
 constexpr int BLOCK = 256;                                    // threads of a block

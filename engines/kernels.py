@@ -62,14 +62,19 @@ def cubin(source: KernelSource, architecture: str, compiler: Compiler | None = N
     """Machine code of `source` for `architecture` (sm_87), from the cache or freshly compiled.
 
     Raises:
-        DeviceMissing: No compiler is installed.
-        RuntimeError: The source does not compile, with the compiler's words.
+        DeviceMissing: No compiler is installed, or it does not compile the source for this GPU.
     """
     compiler = compiler or find_compiler()
     path = cache_folder() / f"{_key(source, architecture, compiler.version)}.cubin"
     if path.is_file():
         return path.read_bytes()
-    code = compiler.build(source, architecture)
+    try:
+        code = compiler.build(source, architecture)
+    except Exception as error:  # cuda.core does not export the class of its compiler's errors
+        raise DeviceMissing(
+            f"{compiler.version} does not compile {source.name} for {architecture}; if it does not "
+            f"know this GPU, install a CUDA toolkit that does: {error}"
+        ) from error
     write_bytes(path, code)
     return code
 
@@ -109,7 +114,7 @@ def nvrtc() -> Compiler | None:
             arch=architecture,
             std="c++17",
             fma=source.contract,
-            define_macro=[(name, str(value)) for name, value in source.defines],
+            define_macro=[(name, str(value)) for name, value in source.defines] or None,
         )
         return bytes(Program(source.text, "c++", options).compile("cubin").code)
 

@@ -1,0 +1,127 @@
+"""The device layer against small fakes of PyCUDA and cuda.core, which need a driver to import."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines.cuda_core_device import CudaCoreDevice
+from engines.device import THREADS, Device, Kernels, open_device
+from engines.failures import DeviceMissing, UsageError
+from engines.kernels import KernelSource
+from engines.pycuda_device import PyCudaDevice
+from tests.engines.fake_bindings import FakeGpu, fake_cuda_core, fake_pycuda, module
+
+SOURCE = KernelSource("fill.cu", 'extern "C" __global__ void fill(float*, int, float) {}')
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+    """Both bindings installed over one fake GPU, and a compiler."""
+    gpu = FakeGpu()
+    driver, core = fake_pycuda(gpu), fake_cuda_core(gpu)
+    for fake in (
+        module("pycuda", driver=driver), driver, module("cuda", core=core), core,
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    for adapter in ("engines.pycuda_device", "engines.cuda_core_device"):
+        monkeypatch.setattr(f"{adapter}.cubin", lambda source, arch: f"cubin for {arch}".encode())
+    return gpu
+
+
+@pytest.fixture(params=[PyCudaDevice, CudaCoreDevice], ids=["pycuda", "cuda-core"])
+def device(request: pytest.FixtureRequest, gpu: FakeGpu) -> Iterator[Device]:
+    opened: Device = request.param()
+    yield opened
+    assert gpu.depth == 0
+
+
+def test_a_device_tells_what_it_is(device: Device) -> None:
+    assert device.architecture == "sm_87"
+    assert device.description.startswith("Orin (sm_87) through ")
+    assert device.stream == 77
+
+
+def test_what_goes_up_comes_down(device: Device, gpu: FakeGpu) -> None:
+    buffer = device.allocate(64)
+    assert buffer.size == 64
+    numbers = np.arange(12, dtype=np.float32).reshape(3, 4)
+    device.upload(numbers, buffer)
+    result = np.empty((2, 4), np.float32)
+    device.download(buffer, result)
+    np.testing.assert_array_equal(result, numbers[:2])
+    assert gpu.synchronised
+
+
+def test_arguments_keep_their_types(device: Device, gpu: FakeGpu) -> None:
+    """1 and 1.0 are equal in Python: the kernel must get an int32 and a float32."""
+    kernels = Kernels(device, SOURCE)
+    buffer = device.allocate(16)
+    kernels("fill", 3 * THREADS + 1, buffer, 1, 1.0)
+    kernels("fill", 1, buffer, 0, 0.5)
+    assert gpu.launched == [
+        (4, THREADS, "Pif", buffer.address, 1, 1.0),
+        (1, THREADS, "Pif", buffer.address, 0, 0.5),
+    ]
+    with pytest.raises(OverflowError):
+        kernels("fill", 1, buffer, 2**31, 0.0)
+
+
+def test_buffers_are_given_back_once(device: Device, gpu: FakeGpu) -> None:
+    first, _second = device.allocate(8), device.allocate(8)
+    device.free(first)
+    assert len(gpu.memory) == 1
+    device.close()
+    assert not gpu.memory
+    assert gpu.closed
+
+
+def test_events_tell_the_time_between_them(device: Device, gpu: FakeGpu) -> None:
+    start = device.record()
+    device.synchronise()
+    end = device.record()
+    end.synchronise()
+    assert end.milliseconds_since(start) == 5.0
+
+
+@pytest.mark.parametrize("adapter", [PyCudaDevice, CudaCoreDevice])
+def test_a_gpu_that_is_not_there_is_missing(gpu: FakeGpu, adapter: Any) -> None:
+    with pytest.raises(DeviceMissing, match=r"cannot use GPU 1: .*(ordinal|device_id)"):
+        adapter(1)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "package", "module"),
+    [(PyCudaDevice, "PyCUDA", "pycuda"), (CudaCoreDevice, r"cuda\.core", "cuda")],
+)
+def test_a_binding_that_is_not_installed_is_missing(
+    monkeypatch: pytest.MonkeyPatch, adapter: Any, package: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DeviceMissing, match=f"{package} does not import"):
+        adapter()
+
+
+def test_the_first_binding_that_works_is_opened(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(open_device(), PyCudaDevice)
+    assert isinstance(open_device("cuda-core"), CudaCoreDevice)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    assert isinstance(open_device(), CudaCoreDevice)
+    with pytest.raises(DeviceMissing, match="PyCUDA does not import"):
+        open_device("pycuda")
+
+
+def test_no_binding_works(gpu: FakeGpu) -> None:
+    with pytest.raises(DeviceMissing, match=r"pycuda: .*ordinal.*cuda-core: .*pip install"):
+        open_device(index=3)
+
+
+def test_unknown_bindings_are_refused() -> None:
+    with pytest.raises(UsageError, match="known: auto, pycuda, cuda-core"):
+        open_device("cupy")
