@@ -11,7 +11,7 @@ from engines.failures import DeviceMissing, UsageError
 from engines.spec import CrfParams
 
 BACKENDS = ("cpu", "cuda", "numpy")
-MODES = ("exact",)
+MODES = ("exact", "fast")
 Floats = NDArray[np.float32]
 
 # For a model without settings of its own: a small kernel and two iterations. The stock settings
@@ -45,7 +45,8 @@ class DenseCrf:
         classes: Number of classes C, 1 to 254.
         params: Weights and widths; `ModelSpec.crf` holds a model's own.
         backend: "cpu", the C++ core; "cuda"; or "numpy", the oracle that both are tested against.
-        mode: "exact", the semantics of pydensecrf.
+        mode: "exact", the semantics of pydensecrf; or "fast", for live video: blocks where the
+            network is sure keep their label and weigh in as one sample each (docs/crf.md).
         threads: The most threads to use, None for all cores. For the cpu backend.
 
     Attributes:
@@ -133,7 +134,7 @@ def _open(
     if threads is not None and threads < 1:
         raise UsageError(f"the CRF needs at least 1 thread, got {threads}")
     if backend == "numpy":
-        return NumpyCrf(size, params)
+        return NumpyCrf(size, params, mode == "fast")
     if backend == "cpu":
         from crf.native_crf import NativeCrf
 

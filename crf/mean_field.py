@@ -17,33 +17,40 @@ from crf.permutohedral import Floats, Lattice
 
 @dataclass(frozen=True)
 class Kernel:
-    """One weighted term w n K n of the pairwise energy; `norm` is n, float32 [N]."""
+    """One weighted term w n K n of the pairwise energy, over samples that stand for many points.
+
+    `norm` is n = 1/sqrt(K mass) and `mass` the points that each sample stands for, float32 [N].
+    """
 
     lattice: Lattice
     norm: Floats
+    mass: Floats
     weight: float
 
     @staticmethod
-    def of(features: Floats, weight: float) -> Kernel:
+    def of(features: Floats, mass: Floats, weight: float) -> Kernel:
         """The kernel of unit Gaussians around `features` [N, d], symmetrically normalised."""
         lattice = Lattice(features)
-        mass = lattice.filter(np.ones((len(features), 1), np.float32))[:, 0].astype(np.float64)
-        return Kernel(lattice, (1 / np.sqrt(mass + 1e-20)).astype(np.float32), weight)
+        total = lattice.filter(mass[:, None])[:, 0].astype(np.float64)
+        return Kernel(lattice, (1 / np.sqrt(total + 1e-20)).astype(np.float32), mass, weight)
 
     def message(self, marginals: Floats) -> Floats:
-        """w n K n Q: what pixels alike say about each class, float32 [C, N] -> [C, N]."""
-        filtered: Floats = self.lattice.filter((marginals * self.norm).T).T
+        """w n K n Q: what points alike say about each class, float32 [C, N] -> [C, N]."""
+        filtered: Floats = self.lattice.filter((marginals * (self.norm * self.mass)).T).T
         return filtered * (self.norm * np.float32(self.weight))
 
 
-def infer(unary: Floats, kernels: Sequence[Kernel], iterations: int) -> Floats:
-    """Marginals Q float32 [C, N] after `iterations` updates Q = softmax(-U + sum_k w_k n K n Q)."""
+def infer(unary: Floats, kernels: Sequence[Kernel], iterations: int, updated: int) -> Floats:
+    """Marginals Q float32 [C, N] after `iterations` updates Q = softmax(-U + sum_k w_k n K n Q).
+
+    Only the first `updated` samples are; the others are evidence and keep Q = softmax(-U).
+    """
     marginals = _softmax(-unary)
     for _ in range(iterations):
         field = -unary
         for kernel in kernels:
             field += kernel.message(marginals)
-        marginals = _softmax(field)
+        marginals[:, :updated] = _softmax(field[:, :updated])
     return marginals
 
 

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.failures import Refused
-from engines.labels import upsample
+from engines.twins import IMPOSSIBLE, upsample
 
 Floats = NDArray[np.float32]
 
 LEAST_PROBABILITY = 1e-5  # the clip of pydensecrf's unary_from_softmax; the rest is not rescaled
-IMPOSSIBLE = np.float32(-1e30)  # stands for -inf: survives interpolation with weight 0 (0 * inf)
 
 
 def unary_energies(logits: Floats, size: tuple[int, int], temperature: float) -> Floats:

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace deeplab {
@@ -30,6 +31,11 @@ class Buffer {
             if (data_ == nullptr) throw std::bad_alloc();
             capacity_ = bytes / sizeof(T);
         }
+        return data_;
+    }
+
+    T* zeros(size_t count) {
+        std::memset(need(count), 0, count * sizeof(T));
         return data_;
     }
 

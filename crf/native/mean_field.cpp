@@ -1,20 +1,18 @@
 // Mean-field inference in the fully connected CRF, with the semantics of crf/mean_field.py.
 //
-// One pass over the samples does all of an iteration but the blur: slice both lattices, add the
-// unary, take the softmax, and splat the new marginals. They are never written to memory. Rows of
-// classes are padded to whole vectors; in the padding the field is kNever, so its marginal is 0.
+// One pass over the samples does all of an iteration but the blur: slice both kernels, add the
+// unary, take the softmax, and splat the new marginals, which are never written to memory.
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 
 #include "buffer.h"
 #include "engines/native/team.h"
-#include "permutohedral.h"
-#include "pixels.h"
-#include "samples.h"
+#include "gaussian_kernel.h"
+#include "logit_map.h"
+#include "row.h"
+#include "sampling.h"
 #include "simd.h"
 #include "solver.h"
 
@@ -22,7 +20,6 @@ namespace deeplab {
 namespace DEEPLAB_LEVEL {
 namespace {
 
-constexpr float kNever = -1e30f;
 constexpr float kLeastLog = -11.512925f;  // ln 1e-5: pydensecrf clips probabilities there
 
 double now_ms() {
@@ -30,52 +27,55 @@ double now_ms() {
     return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
 }
 
-// K vectors hold a row of classes; 0 stands for any number, known only at run time.
 template <int K>
 class MeanField : public CrfSolver {
-  public:
+public:
     explicit MeanField(const CrfSettings& settings)
         : settings_(settings),
-          parameters_(settings.parameters),
-          vectors_((settings.classes + kLanes - 1) / kLanes),
-          stride_(size_t(vectors_) * kLanes),
+          shape_(settings.classes),
           team_(settings.threads),
-          pixels_(settings.height, settings.width) {
-        store_padding();
+          sampling_(settings.height, settings.width),
+          logits_(settings.height, settings.width, shape_, margin(settings.parameters)),
+          appearance_(shape_, settings.parameters.w1),
+          smoothness_(shape_, settings.parameters.w2) {
+        field_.need(size_t(settings.height) * settings.width * shape_.stride());
+        const int used = settings.classes - (shape_.vectors() - 1) * kLanes;
+        for (int i = used; i < kLanes; ++i) padding_[i] = kNever;
     }
 
+    // False if a standard deviation is too small for a lattice.
     bool configure() {
-        const CrfParameters& p = parameters_;
-        const float extents[5] = {float(settings_.width - 1), float(settings_.height - 1), 255, 255, 255};
-        const float appearance[5] = {p.sigma_alpha, p.sigma_alpha, p.sigma_beta, p.sigma_beta, p.sigma_beta};
-        const float smoothness[2] = {p.sigma_gamma, p.sigma_gamma};
-        if (p.w1 != 0 && !appearance_.configure(appearance, extents)) return false;
-        if (p.w2 == 0) return true;
-        if (!smoothness_.configure(smoothness, extents)) return false;
-        smoothness_.build(team_, pixels_.samples());
+        const CrfParameters& p = settings_.parameters;
+        const float extents[] = {float(settings_.width - 1), float(settings_.height - 1), 255, 255, 255};
+        const float appearance[] = {p.sigma_alpha, p.sigma_alpha, p.sigma_beta, p.sigma_beta, p.sigma_beta};
+        const float smoothness[] = {p.sigma_gamma, p.sigma_gamma};
+        if (appearance_ && !appearance_.configure(appearance, extents)) return false;
+        if (smoothness_ && !smoothness_.configure(smoothness, extents)) return false;
+        if (!settings_.fast) {
+            for_tiles([&](int tile) { sampling_.take_all(tile); });
+            if (smoothness_) build_lattices(false, true);
+        }
         return true;
     }
 
     int run(const CrfTask& task) override {
         const double start = now_ms();
-        if (!take_logits(task)) return kRefused;
-        const Samples& samples = pixels_.samples();
-        team_.parallel_for(samples.tiles, [&](int tile, int) { pixels_.load_colours(task.frame, tile); });
-        if (parameters_.w1 != 0) appearance_.build(team_, samples);
-        reserve();
+        if (!logits_.take(team_, task.logits, task.logits_height, task.logits_width)) {
+            return kRefused;
+        }
+        build(task.frame);
         const double built = now_ms();
         for_tiles([&](int tile) { begin(tile); });
         double pass = now_ms() - built;
-        iterations_ = 0;
-        while (iterations_ < parameters_.iterations) {
+        for (iterations_ = 0; iterations_ < settings_.parameters.iterations;) {
             const double before = now_ms();
             blur();
             ++iterations_;
             // Another iteration costs another blur and another pass, and then comes the last pass.
             const double after = now_ms();
-            const bool late = task.budget_ms > 0 &&
-                              after - start + (after - before) + 2 * pass > task.budget_ms;
-            if (iterations_ == parameters_.iterations || late) break;
+            const double next = after - start + (after - before) + 2 * pass;
+            if (task.budget_ms > 0 && next > task.budget_ms) break;
+            if (iterations_ == settings_.parameters.iterations) break;
             for_tiles([&](int tile) { update(tile); });
             pass = now_ms() - after;
         }
@@ -83,284 +83,229 @@ class MeanField : public CrfSolver {
     }
 
     void labels(uint8_t* out) override {
-        const int32_t* pixel = pixels_.samples().pixel;
-        for_samples([&](int s, Row& row) { out[pixel[s]] = uint8_t(first_largest(row)); });
+        finish(
+            [&](int y, int x, Row& row) {
+                out[size_t(y) * settings_.width + x] = uint8_t(shape_.first_largest(row));
+            },
+            [&](int sample) {
+                Row row;
+                shape_.load(row, field(sample));
+                const uint8_t label = uint8_t(shape_.first_largest(row));
+                sampling_.for_pixels(sample, [&](int y, int x) {
+                    out[size_t(y) * settings_.width + x] = label;
+                });
+            });
     }
 
     void marginals(float* out) override {
-        const int32_t* pixel = pixels_.samples().pixel;
         const size_t plane = size_t(settings_.height) * settings_.width;
-        for_samples([&](int s, Row& row) {
-            softmax(row);
+        const auto write = [&](int y, int x, Row& row) {
+            shape_.softmax(row);
             float marginal[256];
-            for (int k = 0; k < used(); ++k) store(marginal + k * kLanes, row[k]);
-            for (int c = 0; c < settings_.classes; ++c) out[c * plane + pixel[s]] = marginal[c];
+            shape_.store(marginal, row);
+            for (int c = 0; c < settings_.classes; ++c) {
+                out[c * plane + size_t(y) * settings_.width + x] = marginal[c];
+            }
+        };
+        finish(write, [&](int sample) {
+            sampling_.for_pixels(sample, [&](int y, int x) {
+                Row row;
+                const float total = scores(y, x, row);
+                clip(row, std::log(total));
+                write(y, x, row);
+            });
         });
     }
 
     size_t bytes() const override {
-        return appearance_.bytes() + smoothness_.bytes() + pixels_.bytes() + field_.bytes() +
-               coarse_.bytes() + appearance_rows_.bytes() + appearance_values_.bytes() +
-               smoothness_rows_.bytes() + smoothness_values_.bytes();
+        return sampling_.bytes() + logits_.bytes() + appearance_.bytes() + smoothness_.bytes() +
+               field_.bytes();
     }
 
-  private:
-    static constexpr int kMostVectors = 256 / kLanes;
-    using Row = Vec[K ? K : kMostVectors];
+private:
+    using Row = typename RowShape<K>::Row;
 
-    int used() const { return K ? K : vectors_; }
+    // How far ahead a winner must be for the fast mode to trust it: half the most that the kernels
+    // can change (a message is at most about 1 per weight), and where they are strong, e^3 = 20
+    // times as probable as any other. docs/crf.md has what that keeps and costs.
+    static float margin(const CrfParameters& p) {
+        return std::min(0.5f * (std::fabs(p.w1) + std::fabs(p.w2)), 3.0f) * p.temperature;
+    }
 
     template <class F>
     void for_tiles(F&& f) {
-        team_.parallel_for(pixels_.samples().tiles, [&](int tile, int) { f(tile); });
+        team_.parallel_for(sampling_.samples().tiles, [&](int tile, int) { f(tile); });
     }
 
-    // f(sample, the field of its marginals after the last iteration) for all samples.
-    template <class F>
-    void for_samples(F&& f) {
+    void build(const uint8_t* frame) {
         for_tiles([&](int tile) {
-            const Samples& samples = pixels_.samples();
-            for (int s = samples.begin[tile]; s < samples.begin[tile + 1]; ++s) {
-                Row row;
-                if (iterations_ > 0) {
-                    messages(s, tile, row);
-                } else {
-                    load_field(s, row);
-                }
-                f(s, row);
+            if (settings_.fast) {
+                sampling_.adapt(tile, frame, logits_);
+            } else {
+                sampling_.load_colours(tile, frame);
             }
         });
+        build_lattices(bool(appearance_), settings_.fast && smoothness_);
     }
 
-    void store_padding() {
-        float* row = padding_.need(stride_);
-        for (size_t c = 0; c < stride_; ++c) row[c] = c < size_t(settings_.classes) ? 0.0f : kNever;
-    }
-
-    void reserve() {
-        field_.need(size_t(pixels_.samples().count) * stride_);
-        if (parameters_.w1 != 0) {
-            appearance_rows_.need(appearance_.rows() * stride_);
-            appearance_values_.need(appearance_.vertices() * stride_);
-        }
-        if (parameters_.w2 != 0) {
-            smoothness_rows_.need(smoothness_.rows() * stride_);
-            smoothness_values_.need(smoothness_.vertices() * stride_);
-        }
-    }
-
-    // Planes of logits [C, h, w] to rows [h w, C], each less its largest; false if one is not finite.
-    bool take_logits(const CrfTask& task) {
-        const int height = task.logits_height, width = task.logits_width;
-        pixels_.set_taps(height, width);
-        float* rows = coarse_.need(size_t(height) * width * stride_);
-        const size_t plane = size_t(height) * width;
-        std::atomic<bool> finite{true};
-        team_.parallel_for(height, [&](int y, int) {
-            for (int x = 0; x < width; ++x) {
-                const size_t at = size_t(y) * width + x;
-                float* row = rows + at * stride_;
-                for (int c = 0; c < settings_.classes; ++c) row[c] = task.logits[c * plane + at];
-                float peak = row[0];
-                bool number = row[0] == row[0];
-                for (int c = 1; c < settings_.classes; ++c) {
-                    peak = std::max(peak, row[c]);
-                    number &= row[c] == row[c];
-                }
-                if (!number || !std::isfinite(peak)) finite.store(false, std::memory_order_relaxed);
-                for (int c = 0; c < settings_.classes; ++c) row[c] = std::max(row[c] - peak, kNever);
-                for (size_t c = settings_.classes; c < stride_; ++c) row[c] = kNever;
-            }
+    // Of either kernel or both, each step of both at once: `join` and `weigh` use one worker each.
+    void build_lattices(bool appearance, bool smoothness) {
+        Lattice<5>& a = appearance_.lattice();
+        Lattice<2>& s = smoothness_.lattice();
+        const Samples& samples = sampling_.samples();
+        if (appearance) a.reserve(samples, team_.size());
+        if (smoothness) s.reserve(samples, team_.size());
+        team_.parallel_for(samples.tiles, [&](int tile, int worker) {
+            if (appearance) a.embed(tile, worker);
+            if (smoothness) s.embed(tile, worker);
         });
-        return finite;
+        team_.parallel_for(2, [&](int which, int) {
+            if (which == 0 && appearance) a.join();
+            if (which == 1 && smoothness) s.join();
+        });
+        team_.parallel_for(a.kCorners + s.kCorners, [&](int task, int worker) {
+            const int axis = task - a.kCorners;
+            if (axis < 0 && appearance) a.link(task, worker);
+            if (axis >= 0 && smoothness) s.link(axis, worker);
+        });
+        team_.parallel_for(2, [&](int which, int) {
+            if (which == 0 && appearance) a.weigh();
+            if (which == 1 && smoothness) s.weigh();
+        });
+        for_tiles([&](int tile) {
+            if (appearance) a.normalise(tile);
+            if (smoothness) s.normalise(tile);
+        });
+        if (appearance) appearance_.reserve(settings_.fast);
+        if (smoothness) smoothness_.reserve(settings_.fast);
     }
 
-    // Unary, first marginals, first splat.
+    // Unaries, first marginals and first splat: the evidence's stays.
     void begin(int tile) {
-        const Samples& samples = pixels_.samples();
-        const float sharpness = 1.0f / parameters_.temperature;
-        clear_rows(tile);
-        const int end = samples.begin[tile + 1];
-        for (int batch = samples.begin[tile]; batch < end; batch += kLanes) {
-            const int count = std::min(kLanes, end - batch);
-            float sums[kLanes];
-            std::fill(sums, sums + kLanes, 1.0f);
-            for (int i = 0; i < count; ++i) sums[i] = interpolate(batch + i, sharpness);
-            float logs[kLanes];
-            store(logs, log_of_positive(load(sums)));
+        const Samples& samples = sampling_.samples();
+        if (appearance_) appearance_.begin(tile);
+        if (smoothness_) smoothness_.begin(tile);
+        if (settings_.fast) {
+            begin(tile, samples.updated_end[tile], samples.end[tile]);
+            if (appearance_) appearance_.keep_evidence(tile);
+            if (smoothness_) smoothness_.keep_evidence(tile);
+        }
+        begin(tile, samples.begin[tile], samples.updated_end[tile]);
+    }
+
+    void begin(int tile, int first, int last) {
+        for (int batch = first; batch < last; batch += kLanes) {
+            const int count = std::min(kLanes, last - batch);
+            float totals[kLanes], logs[kLanes];
+            for (int i = 0; i < kLanes; ++i) totals[i] = 1;
             for (int i = 0; i < count; ++i) {
-                float* unary = &field_[size_t(batch + i) * stride_];
-                Row marginal;
-                for (int k = 0; k < used(); ++k) {
-                    const Vec clipped = max(load(unary + k * kLanes) - logs[i], set(kLeastLog));
-                    marginal[k] = min(clipped, load(padding_.data() + k * kLanes));
-                    store(unary + k * kLanes, marginal[k]);
-                }
-                softmax(marginal);
-                splat(batch + i, tile, marginal);
+                Row row;
+                const int sample = batch + i;
+                totals[i] = scores(sampling_.row(sample), sampling_.column(sample), row);
+                shape_.store(field(sample), row);
+            }
+            store(logs, log_of_positive(load(totals)));  // one vector for as many samples
+            for (int i = 0; i < count; ++i) {
+                Row row;
+                shape_.load(row, field(batch + i));
+                clip(row, logs[i]);
+                shape_.store(field(batch + i), row);
+                shape_.softmax(row);
+                const Vec mass = set(sampling_.samples().mass[batch + i]);
+                for (int k = 0; k < shape_.vectors(); ++k) row[k] *= mass;
+                splat(tile, batch + i, row);
             }
         }
     }
 
-    // The logits at a sample, less their largest, into its field; the sum of their exponentials.
-    float interpolate(int sample, float sharpness) {
-        const Taps taps = pixels_.taps(sample);
-        const float* west = coarse_.data() + taps.top_left * stride_;
-        const float* south_west = coarse_.data() + taps.bottom_left * stride_;
-        const float* east = coarse_.data() + taps.top_right * stride_;
-        const float* south_east = coarse_.data() + taps.bottom_right * stride_;
-        const Vec down = set(taps.down), up = set(1 - taps.down);
-        const Vec right = set(taps.right), left = set(1 - taps.right);
-        float* field = &field_[size_t(sample) * stride_];
-        Row row;
-        for (int k = 0; k < used(); ++k) {
-            const int at = k * kLanes;
-            const Vec a = load(west + at) * up + load(south_west + at) * down;
-            const Vec b = load(east + at) * up + load(south_east + at) * down;
-            row[k] = a * left + b * right;
-        }
-        const Vec top = set(largest_of(row));
+    // The tempered logits at a pixel, less their largest; returns the sum of their exponentials.
+    float scores(int y, int x, Row& row) const {
+        logits_.at(y, x, row);
+        const Vec largest = set(shape_.largest(row));
+        const Vec sharpness = set(1 / settings_.parameters.temperature);
         Vec total = {};
-        for (int k = 0; k < used(); ++k) {
-            const Vec scaled = (row[k] - top) * sharpness;
-            store(field + k * kLanes, scaled);
-            total += exp_of_negative(scaled);
+        for (int k = 0; k < shape_.vectors(); ++k) {
+            row[k] = (row[k] - largest) * sharpness;
+            total += exp_of_negative(row[k]);
         }
         return sum(total);
     }
 
-    void update(int tile) {
-        const Samples& samples = pixels_.samples();
-        clear_rows(tile);
-        for (int s = samples.begin[tile]; s < samples.begin[tile + 1]; ++s) {
-            Row row;
-            messages(s, tile, row);
-            softmax(row);
-            splat(s, tile, row);
+    // -U: the logarithm of the softmax, not below kLeastLog; kNever in the padding.
+    void clip(Row& row, float log_total) const {
+        for (int k = 0; k < shape_.vectors(); ++k) {
+            row[k] = max(row[k] - log_total, set(kLeastLog));
         }
+        Vec& last = row[shape_.vectors() - 1];
+        last = min(last, padding_);
     }
 
-    void load_field(int sample, Row& row) const {
-        for (int k = 0; k < used(); ++k) row[k] = load(&field_[size_t(sample) * stride_ + k * kLanes]);
+    void update(int tile) {
+        const Samples& samples = sampling_.samples();
+        if (appearance_) appearance_.restart(tile);
+        if (smoothness_) smoothness_.restart(tile);
+        for (int s = samples.begin[tile]; s < samples.updated_end[tile]; ++s) {
+            Row row;
+            infer(tile, s, row);
+            shape_.softmax(row);
+            splat(tile, s, row);
+        }
     }
 
     // -U + sum over the kernels of w n K n Q.
-    void messages(int sample, int tile, Row& row) const {
-        load_field(sample, row);
-        if (parameters_.w1 != 0) slice(appearance_, appearance_values_, sample, tile, row);
-        if (parameters_.w2 != 0) slice(smoothness_, smoothness_values_, sample, tile, row);
+    void infer(int tile, int sample, Row& row) {
+        shape_.load(row, field(sample));
+        if (iterations_ == 0) return;
+        if (appearance_) appearance_.slice(tile, sample, row);
+        if (smoothness_) smoothness_.slice(tile, sample, row);
     }
 
-    template <int D>
-    void slice(const Lattice<D>& lattice, const Buffer<float>& values, int sample, int tile, Row& row) const {
-        const uint32_t* vertices = lattice.vertex_of_row() + lattice.first_row(tile);
-        const uint16_t* corners = lattice.corners(sample);
-        const float* weights = lattice.weights(sample);
-        for (int r = 0; r < Lattice<D>::kCorners; ++r) {
-            const float* value = values.data() + vertices[corners[r]] * stride();
-            for (int k = 0; k < used(); ++k) {
-                row[k] = fma(load(value + k * kLanes), set(weights[r]), row[k]);
+    void splat(int tile, int sample, const Row& row) {
+        if (appearance_) appearance_.splat(tile, sample, row);
+        if (smoothness_) smoothness_.splat(tile, sample, row);
+    }
+
+    // pixel(y, x, its field) for the pixels that were inferred, block(sample) for settled blocks.
+    template <class Pixel, class Block>
+    void finish(Pixel&& pixel, Block&& block) {
+        for_tiles([&](int tile) {
+            const Samples& samples = sampling_.samples();
+            for (int s = samples.begin[tile]; s < samples.updated_end[tile]; ++s) {
+                Row row;
+                infer(tile, s, row);
+                pixel(sampling_.row(s), sampling_.column(s), row);
             }
-        }
+            for (int s = samples.updated_end[tile]; s < samples.end[tile]; ++s) block(s);
+        });
     }
 
-    size_t stride() const { return K ? size_t(K) * kLanes : stride_; }
-
-    void splat(int sample, int tile, const Row& row) {
-        if (parameters_.w1 != 0) splat(appearance_, appearance_rows_, sample, tile, row);
-        if (parameters_.w2 != 0) splat(smoothness_, smoothness_rows_, sample, tile, row);
-    }
-
-    template <int D>
-    void splat(const Lattice<D>& lattice, Buffer<float>& rows, int sample, int tile, const Row& row) {
-        float* first = rows.data() + lattice.first_row(tile) * stride();
-        const uint16_t* corners = lattice.corners(sample);
-        const float* weights = lattice.weights(sample);
-        for (int r = 0; r < Lattice<D>::kCorners; ++r) {
-            float* value = first + corners[r] * stride();
-            for (int k = 0; k < used(); ++k) {
-                store(value + k * kLanes, fma(row[k], set(weights[r]), load(value + k * kLanes)));
-            }
-        }
-    }
-
-    void clear_rows(int tile) {
-        if (parameters_.w1 != 0) clear_rows(appearance_, appearance_rows_, tile);
-        if (parameters_.w2 != 0) clear_rows(smoothness_, smoothness_rows_, tile);
-    }
-
-    template <int D>
-    void clear_rows(const Lattice<D>& lattice, Buffer<float>& rows, int tile) {
-        std::memset(rows.data() + lattice.first_row(tile) * stride(), 0,
-                    lattice.rows_of(tile) * stride() * sizeof(float));
-    }
-
-    float largest_of(const Row& row) const {
-        Vec top = row[0];
-        for (int k = 1; k < used(); ++k) top = max(top, row[k]);
-        return largest(top);
-    }
-
-    void softmax(Row& row) const {
-        const Vec top = set(largest_of(row));
-        Vec total = {};
-        for (int k = 0; k < used(); ++k) {
-            row[k] = exp_of_negative(row[k] - top);
-            total += row[k];
-        }
-        const Vec scale = set(1.0f / sum(total));
-        for (int k = 0; k < used(); ++k) row[k] *= scale;
-    }
-
-    int first_largest(const Row& row) const {
-        const Vec top = set(largest_of(row));
-        for (int k = 0; k < used(); ++k) {
-            const unsigned mask = equal_mask(row[k], top);
-            if (mask != 0) return k * kLanes + __builtin_ctz(mask);
-        }
-        return 0;
-    }
-
-    // Join the tiles' rows and blur along each axis. Both lattices take their steps together.
+    // Join the tiles and blur along each axis; both kernels take their steps together.
     void blur() {
-        const bool a = parameters_.w1 != 0, s = parameters_.w2 != 0;
         team_.run([&](int worker) {
             const int workers = team_.size();
-            if (a) {
-                appearance_.template merge<K>(appearance_rows_.data(), appearance_values_.data(), parameters_.w1,
-                                     vectors_, Share(appearance_.vertices(), worker, workers));
-            }
-            if (s) {
-                smoothness_.template merge<K>(smoothness_rows_.data(), smoothness_values_.data(), parameters_.w2,
-                                     vectors_, Share(smoothness_.vertices(), worker, workers));
-            }
-            for (int axis = 0; axis < (a ? 6 : 3); ++axis) {
+            if (appearance_) appearance_.merge(worker, workers);
+            if (smoothness_) smoothness_.merge(worker, workers);
+            const int axes = appearance_ ? appearance_.kAxes : smoothness_.kAxes;
+            for (int axis = 0; axis < axes; ++axis) {
                 team_.barrier();
-                if (a) {
-                    appearance_.template blur<K>(axis, appearance_values_.data(), vectors_,
-                                        Share(appearance_.chained(axis), worker, workers));
-                }
-                if (s && axis < 3) {
-                    smoothness_.template blur<K>(axis, smoothness_values_.data(), vectors_,
-                                        Share(smoothness_.chained(axis), worker, workers));
-                }
+                if (appearance_) appearance_.blur(axis, worker, workers);
+                if (smoothness_ && axis < smoothness_.kAxes) smoothness_.blur(axis, worker, workers);
             }
         });
     }
 
+    float* field(int sample) { return &field_[size_t(sample) * shape_.stride()]; }
+
     const CrfSettings settings_;
-    const CrfParameters& parameters_;
-    const int vectors_;
-    const size_t stride_;
+    const RowShape<K> shape_;
     Team team_;
-    Pixels pixels_;
-    Lattice<5> appearance_;
-    Lattice<2> smoothness_;
-    int iterations_ = 0;     // of the last run
-    Buffer<float> padding_;  // 0 for a class, kNever beyond
-    Buffer<float> coarse_;   // the logits as rows
-    Buffer<float> field_;    // -U, a row per sample
-    Buffer<float> appearance_rows_, appearance_values_, smoothness_rows_, smoothness_values_;
+    Sampling sampling_;
+    LogitMap<K> logits_;
+    GaussianKernel<5, K> appearance_;
+    GaussianKernel<2, K> smoothness_;
+    Vec padding_ = {};     // of a row's last vector: 0 for classes, kNever after them
+    Buffer<float> field_;  // -U, a row per sample
+    int iterations_ = 0;   // of the last run
 };
 
 template <int K>

@@ -50,16 +50,70 @@ class Lattice {
         return keys_.fit(deviations, extents);
     }
 
-    // Find each sample's simplex, number its vertices, link neighbours, normalise the weights.
-    void build(Team& team, const Samples& samples) {
+    // Building takes five steps, of which each must be done before the next: reserve; embed every
+    // tile; join; link every axis; weigh; normalise every tile. Steps of several lattices can be
+    // done together; tiles and axes by any worker.
+    void reserve(const Samples& samples, int workers) {
         samples_ = samples;
-        reserve(team.size());
-        team.parallel_for(samples.tiles, [&](int tile, int worker) { embed(tile, workers_[worker]); });
-        join();
-        team.parallel_for(kCorners, [&](int axis, int worker) { link(axis, workers_[worker]); });
+        const size_t corners = size_t(samples_.capacity) * kCorners;
+        corners_.need(corners);
+        weights_.need(corners + kLanes);
+        row_keys_.need(corners);
+        row_mass_.need(corners);
+        first_row_.need(samples_.tiles + 1);
+        rows_in_.need(samples_.tiles);
+        if (workers_count_ != workers) {
+            workers_.reset(new Worker[workers]);
+            workers_count_ = workers;
+        }
+    }
+
+    // Number the vertices of a tile's samples and add up the mass at each.
+    void embed(int tile, int worker) { embed(tile, workers_[worker]); }
+
+    // Number the vertices of all tiles, in the order of their first row, and list each one's rows.
+    void join() {
+        rows_ = 0;
+        for (int tile = 0; tile < samples_.tiles; ++tile) {
+            first_row_[tile] = rows_;
+            rows_ += rows_in_[tile];
+        }
+        first_row_[samples_.tiles] = rows_;
+        vertex_of_row_.need(rows_);
+        table_.clear(table_.size());
+        for (int tile = 0; tile < samples_.tiles; ++tile) {
+            const uint64_t* keys = row_keys_.data() + size_t(samples_.begin[tile]) * kCorners;
+            uint32_t* vertex = vertex_of_row_.data() + first_row_[tile];
+            const int count = rows_in_[tile];
+            for (int i = 0; i < count; ++i) {
+                table_.prefetch(keys[i + kAhead < count ? i + kAhead : i]);
+                vertex[i] = table_.insert(keys[i]);
+            }
+        }
+        vertices_ = int(table_.size());
+        list_sources();
+    }
+
+    // List the chains of an axis: a vertex with none before it, the one after it, and so on.
+    void link(int axis, int worker) { link(axis, workers_[worker]); }
+
+    // K's right-hand side for the normalisation: the mass at each vertex, blurred.
+    void weigh() {
         sum_mass();
         for (int axis = 0; axis < kCorners; ++axis) blur_mass(axis);
-        team.parallel_for(samples.tiles, [&](int tile, int) { normalise(tile); });
+    }
+
+    // Multiply the weights of a tile's samples by n = 1 / sqrt(K mass).
+    void normalise(int tile) {
+        const uint32_t* vertex = vertex_of_row_.data() + first_row_[tile];
+        for (int s = samples_.begin[tile]; s < samples_.end[tile]; ++s) {
+            const uint16_t* corner = &corners_[size_t(s) * kCorners];
+            float* weight = &weights_[size_t(s) * kCorners];
+            float mass = 1e-20f;
+            for (int r = 0; r < kCorners; ++r) mass += weight[r] * mass_[vertex[corner[r]]];
+            const float norm = 1.0f / std::sqrt(mass);
+            for (int r = 0; r < kCorners; ++r) weight[r] *= norm;
+        }
     }
 
     int vertices() const { return vertices_; }
@@ -149,21 +203,6 @@ class Lattice {
         Buffer<uint8_t> reached;
     };
 
-    void reserve(int workers) {
-        const size_t corners = size_t(samples_.count) * kCorners;
-        corners_.need(corners);
-        weights_.need(corners + kLanes);
-        row_keys_.need(corners);
-        row_mass_.need(corners);
-        first_row_.need(samples_.tiles + 1);
-        rows_in_.need(samples_.tiles);
-        if (workers_count_ != workers) {
-            workers_.reset(new Worker[workers]);
-            workers_count_ = workers;
-        }
-    }
-
-    // Number the vertices of a tile's samples and add up the mass at each.
     void embed(int tile, Worker& worker) {
         HashTable& table = worker.table;
         table.clear(table.size());  // as many as in the tile before
@@ -173,7 +212,7 @@ class Lattice {
         uint32_t last_row[kCorners] = {};
         for (uint64_t& key : last_key) key = UINT64_MAX;
         Simplices simplex;
-        const int end = samples_.begin[tile + 1];
+        const int end = samples_.end[tile];
         for (int batch = samples_.begin[tile]; batch < end; batch += kLanes) {
             find_simplices(batch, simplex);
             const int used = end - batch < kLanes ? end - batch : kLanes;
@@ -261,29 +300,6 @@ class Lattice {
         }
     }
 
-    // Number the vertices of all tiles, in the order of their first row, and list each one's rows.
-    void join() {
-        rows_ = 0;
-        for (int tile = 0; tile < samples_.tiles; ++tile) {
-            first_row_[tile] = rows_;
-            rows_ += rows_in_[tile];
-        }
-        first_row_[samples_.tiles] = rows_;
-        vertex_of_row_.need(rows_);
-        table_.clear(table_.size());
-        for (int tile = 0; tile < samples_.tiles; ++tile) {
-            const uint64_t* keys = row_keys_.data() + size_t(samples_.begin[tile]) * kCorners;
-            uint32_t* vertex = vertex_of_row_.data() + first_row_[tile];
-            const int count = rows_in_[tile];
-            for (int i = 0; i < count; ++i) {
-                table_.prefetch(keys[i + kAhead < count ? i + kAhead : i]);
-                vertex[i] = table_.insert(keys[i]);
-            }
-        }
-        vertices_ = int(table_.size());
-        list_sources();
-    }
-
     void list_sources() {
         uint32_t* first = first_source_.need(vertices_ + 1);
         std::memset(first, 0, (vertices_ + 1) * sizeof(uint32_t));
@@ -297,7 +313,6 @@ class Lattice {
         for (int row = rows_ - 1; row >= 0; --row) sources_[--first[vertex_of_row_[row]]] = row;
     }
 
-    // List the chains of an axis: a vertex with none before it, the one after it, and so on.
     void link(int axis, Worker& worker) {
         const uint64_t step = keys_.step(axis);
         const uint64_t* keys = table_.keys();
@@ -346,18 +361,6 @@ class Lattice {
             const float here = value;
             value = here + 0.5f * (before + (last ? 0.0f : mass_[chain[i + 1] & ~kLast]));
             before = last ? 0.0f : here;
-        }
-    }
-
-    void normalise(int tile) {
-        const uint32_t* vertex = vertex_of_row_.data() + first_row_[tile];
-        for (int s = samples_.begin[tile]; s < samples_.begin[tile + 1]; ++s) {
-            const uint16_t* corner = &corners_[size_t(s) * kCorners];
-            float* weight = &weights_[size_t(s) * kCorners];
-            float mass = 1e-20f;
-            for (int r = 0; r < kCorners; ++r) mass += weight[r] * mass_[vertex[corner[r]]];
-            const float norm = 1.0f / std::sqrt(mass);
-            for (int r = 0; r < kCorners; ++r) weight[r] *= norm;
         }
     }
 

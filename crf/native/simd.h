@@ -46,6 +46,9 @@ inline float sum(Vec v) { return _mm512_reduce_add_ps((__m512)v); }
 inline unsigned equal_mask(Vec a, Vec b) {
     return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ);
 }
+inline unsigned greater_mask(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+}
 #elif defined(__AVX2__)
 inline Vec fma(Vec a, Vec b, Vec c) { return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline Vec round(Vec v) { return (Vec)_mm256_round_ps((__m256)v, 0); }
@@ -60,7 +63,10 @@ inline float sum(Vec v) {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 inline unsigned equal_mask(Vec a, Vec b) {
-    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ)));
+    return unsigned(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ)));
+}
+inline unsigned greater_mask(Vec a, Vec b) {
+    return unsigned(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)));
 }
 #elif defined(__x86_64__)
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
@@ -74,7 +80,10 @@ inline float sum(Vec v) {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 inline unsigned equal_mask(Vec a, Vec b) {
-    return static_cast<unsigned>(_mm_movemask_ps(_mm_cmpeq_ps((__m128)a, (__m128)b)));
+    return unsigned(_mm_movemask_ps(_mm_cmpeq_ps((__m128)a, (__m128)b)));
+}
+inline unsigned greater_mask(Vec a, Vec b) {
+    return unsigned(_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b)));
 }
 #else
 inline Vec fma(Vec a, Vec b, Vec c) {
@@ -83,9 +92,15 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 inline Vec round(Vec v) { return (Vec)vrndnq_f32((float32x4_t)v); }
 inline float largest(Vec v) { return vmaxvq_f32((float32x4_t)v); }
 inline float sum(Vec v) { return vaddvq_f32((float32x4_t)v); }
-inline unsigned equal_mask(Vec a, Vec b) {
+inline unsigned to_mask(uint32x4_t lanes) {
     const uint32x4_t bits = {1, 2, 4, 8};
-    return vaddvq_u32(vandq_u32(vceqq_f32((float32x4_t)a, (float32x4_t)b), bits));
+    return vaddvq_u32(vandq_u32(lanes, bits));
+}
+inline unsigned equal_mask(Vec a, Vec b) {
+    return to_mask(vceqq_f32((float32x4_t)a, (float32x4_t)b));
+}
+inline unsigned greater_mask(Vec a, Vec b) {
+    return to_mask(vcgtq_f32((float32x4_t)a, (float32x4_t)b));
 }
 #endif
 
