@@ -113,3 +113,22 @@ def test_what_is_refused_is_one_sentence(
     error = capsys.readouterr().err
     assert message in error
     assert error.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_the_bundled_model_flickers_less_on_camvid_and_loses_nothing(
+    deeplab_data: Path, tmp_path: Path
+) -> None:
+    from export.build_engine import main as build
+
+    bundle, out = tmp_path / "bundle", tmp_path / "f.json"
+    assert build(["--fp32", "--target", "cpu", "--out", str(bundle)]) == 0
+    clip = f"camvid:{deeplab_data / 'camvid'}"
+    assert main([clip, "--bundle", str(bundle), "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    off, on = row["off"], row["on"]  # 0.60 -> 0.20, 68.0 -> 68.7, 52.7 -> 53.0
+    assert on["flicker"] < 0.5 * off["flicker"]
+    assert on["miou"] > off["miou"]
+    assert on["boundary_f"] > off["boundary_f"] - 0.2
+    assert on["followed"] > off["followed"] - 1
