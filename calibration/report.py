@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.command import as_json, parser, run_command
-from engines.failures import GateFailed, Refused, UsageError
+from engines.failures import GateFailed, UsageError
 
 if TYPE_CHECKING:
     from calibration.accuracy import Row
     from calibration.verdict import Gate
     from calibration.worst_frames import WorstFrame
     from engines.bundle import Bundle
-    from scenes.dataset import Dataset
 
 PACKAGES = ("onnxruntime", "numpy", "av", "pillow")  # what scores and times depend on
 
@@ -125,6 +123,7 @@ def run(options: Options) -> Result:
     """Measure, judge, store the report in the bundle, and write the page if asked."""
     from calibration.accuracy import measure
     from calibration.page import render
+    from calibration.preconditions import require_same_classes, require_writable
     from calibration.verdict import Limits, judge, named_limits, verdict
     from engines.atomic import write_text
     from engines.bundle import Bundle
@@ -156,22 +155,6 @@ def run(options: Options) -> Result:
     if options.html is not None:
         write_text(options.html, render(report, bundle.spec))
     return Result(report, options.bundle, options.html)
-
-
-def require_same_classes(data: str, dataset: Dataset, bundle: Bundle) -> None:
-    """Raise `Refused` unless label i means the same thing in the frames and in the model."""
-    theirs, ours = tuple(dataset.classes), bundle.spec.classes
-    if theirs != ours:
-        raise Refused(
-            f"{data} has the classes {', '.join(theirs)}, but {bundle.spec.name} was trained on "
-            f"{', '.join(ours)}: give --data frames with the model's classes, in its order"
-        )
-
-
-def require_writable(bundle: Bundle) -> None:
-    """Fail before minutes of measuring, not after: the report is stored in the bundle."""
-    if not os.access(bundle.root, os.W_OK):
-        raise Refused(f"{bundle.root} is read-only, and the report is stored in it: copy it first")
 
 
 def provenance(bundle: Bundle) -> dict[str, Any]:

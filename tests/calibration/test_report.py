@@ -16,6 +16,7 @@ from PIL import Image
 
 from calibration import report as script
 from calibration.accuracy import spread
+from calibration.preconditions import require_same_classes
 from calibration.worst_frames import WORST, WorstFrames, frame_miou
 from engines.bundle import Bundle, writing_bundle
 from engines.failures import Refused
@@ -310,7 +311,7 @@ class TwoClasses:
 def test_other_classes_are_refused_and_both_are_named(make_bundle: Callable[..., Path]) -> None:
     bundle = Bundle.open(make_bundle())
     with pytest.raises(Refused, match=r"Road, Sky.* but tiny was trained on Sky, Building"):
-        script.require_same_classes("folder:x", TwoClasses(), bundle)  # type: ignore[arg-type]
+        require_same_classes("folder:x", TwoClasses(), bundle)  # type: ignore[arg-type]
 
 
 def test_a_read_only_bundle_is_refused_before_measuring(

@@ -1,0 +1,116 @@
+"""Which settings are best on some frames, and what that choice is worth on other ones.
+
+**Objective.** mIoU + boundary F, both in percent over all the frames at once: a point of either
+counts the same. Settings whose mIoU is below that of no CRF rank behind those whose mIoU is not:
+a CRF may not buy edges with classes. Off is always a candidate.
+
+**Search**, coarse to fine, on a list of frames: (1) off, the published settings and `DRAWS` points
+spread over the grid are scored on every `EARLY`-th frame; the best `SURVIVORS` go on to all frames;
+(2) from the best `BEAM` of them, one parameter at a time moves two rungs of its ladder, later one,
+and the moves that help on early frames are also made together; again survivors go on to all frames,
+until the best stays. Nothing is random but the points, and those follow from the seed.
+
+**Cross-validation.** The same search runs for each of `FOLDS` contiguous blocks of frames on the
+frames outside of it, less `GAP` next to it on either side (neighbours in a video are near copies),
+and its winner is scored inside. What counts as the gain is the pooled score of all blocks: none of
+the settings in it was chosen with a look at the frames it is scored on.
+
+**What ships** is the winner of the same search on all frames. It is the procedure that was
+cross-validated, and run on all frames it has seen more than any fold's; choosing among the folds'
+winners instead would use the held-out scores twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.crf_grid import STOCK, Candidate, draws, neighbours, settle
+from calibration.crf_trials import Trials
+from engines.spec import CrfParams
+from scenes.scores import Summary
+
+DRAWS = 48
+EARLY = 8
+SURVIVORS = 8
+BEAM = 2
+STEPS = (2, 1)  # rungs
+ROUNDS = 3  # most rounds at one step
+FOLDS = 5
+GAP = 2  # frames
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One block of frames and the settings that were chosen without it."""
+
+    held_out: list[int]
+    chosen: Candidate
+
+
+def objective(summary: Summary) -> float:
+    """MIoU + boundary F in percent; mIoU alone where no two classes ever touch."""
+    return summary.miou + (summary.boundary_f or 0.0)
+
+
+def search(trials: Trials, frames: Sequence[int], seed: int, name: str) -> Candidate:
+    """The best settings on these frames; `name` is for the progress bar."""
+    early = [index for index in frames if index % EARLY == 0]  # the same ones in every fold
+    trials.announce(f"{name}, coarse")
+    coarse = best(trials, [*STOCK.values(), *draws(DRAWS, seed)], early, SURVIVORS)
+    beam = best(trials, coarse, frames, BEAM)
+    for step in STEPS:
+        for turn in range(ROUNDS):
+            trials.announce(f"{name}, step {step}, round {turn + 1}")
+            moves = [
+                move for params in beam if params for move in moved(trials, params, step, early)
+            ]
+            promising = best(trials, moves, early, SURVIVORS)
+            previous, beam = beam, best(trials, [*beam, *promising], frames, BEAM)
+            if beam[0] == previous[0]:
+                break
+    return beam[0]
+
+
+def moved(trials: Trials, params: CrfParams, step: int, frames: Sequence[int]) -> list[Candidate]:
+    """Moves of one parameter, and of all parameters whose move helps on these frames together."""
+    single = neighbours(params, step)
+    ranking = best(trials, [params, *single], frames, len(single) + 2)
+    helpful = [move for move in ranking[: ranking.index(params)] if move]
+    return [*single, *(join(params, helpful[:count]) for count in range(2, len(helpful) + 1))]
+
+
+def join(params: CrfParams, moves: Sequence[CrfParams]) -> Candidate:
+    """`params` with every change that the moves make; of two for one parameter, the first's."""
+    values = dataclasses.asdict(params)
+    for move in reversed(moves):
+        new = dataclasses.asdict(move)
+        values |= {name: value for name, value in new.items() if value != getattr(params, name)}
+    return settle(values)
+
+
+def best(
+    trials: Trials, candidates: Sequence[Candidate], frames: Sequence[int], count: int
+) -> list[Candidate]:
+    """The `count` best of the candidates and off, best first; of equal ones the earlier."""
+    every = list(dict.fromkeys([None, *candidates]))
+    off, *rest = trials.summaries(every, frames)
+    ranks = [(s.miou >= off.miou, objective(s)) for s in (off, *rest)]
+    order = sorted(range(len(every)), key=ranks.__getitem__, reverse=True)
+    return [every[index] for index in order[:count]]
+
+
+def cross_validate(trials: Trials, seed: int) -> list[Fold]:
+    """One search per block of frames, on the frames outside of it."""
+    count = len(trials.frames)
+    folds = []
+    for number, block in enumerate(np.array_split(np.arange(count), FOLDS), start=1):
+        first, last = int(block[0]), int(block[-1])
+        outside = [i for i in range(count) if not first - GAP <= i <= last + GAP]
+        chosen = search(trials, outside, seed, f"fold {number} of {FOLDS}")
+        trials.summaries([None, chosen], block.tolist())
+        folds.append(Fold(block.tolist(), chosen))
+    return folds
