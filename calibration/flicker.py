@@ -98,7 +98,7 @@ def parse(argv: list[str] | None) -> Options:
         help="at most N of each clip (default: %(default)s)",
     )  # fmt: skip
     p.add_argument(
-        "--crf", default=default.crf, choices=("off", "exact"),
+        "--crf", default=default.crf, choices=("off", "fast", "exact"),
         help="refine the labels of both columns (default: %(default)s)",
     )  # fmt: skip
     values = vars(p.parse_args(argv))
@@ -166,7 +166,7 @@ class Labeller:
     """Labels [H, W] of a frame from its logits, with or without the CRF of the model."""
 
     def __init__(self, spec: ModelSpec, crf: str) -> None:
-        self._spec, self._wanted = spec, crf == "exact"
+        self._spec, self._mode = spec, crf
         self._crf: DenseCrf | None = None
 
     def __call__(self, frame: Frame, logits: Floats) -> Labels:
@@ -174,10 +174,11 @@ class Labeller:
         from engines.labels import upsample_argmax
 
         size = (frame.shape[0], frame.shape[1])
-        if not self._wanted:
+        if self._mode == "off":
             return upsample_argmax(logits, size)
         if self._crf is None or self._crf.size != size:
-            self._crf = DenseCrf(size, len(self._spec.classes), self._spec.crf or MILD)
+            params = self._spec.crf or MILD
+            self._crf = DenseCrf(size, len(self._spec.classes), params, mode=self._mode)
         return self._crf.refine(frame, logits)
 
 

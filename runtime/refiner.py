@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from engines.failures import UsageError
@@ -12,16 +13,28 @@ from runtime.source import Image
 if TYPE_CHECKING:
     from crf.dense_crf import DenseCrf
 
-MODES = ("auto", "off", "exact")
+MODES = ("auto", "off", "fast", "exact")
 
 
 class CrfRefiner:
-    """The dense CRF with a model's own parameters, rebuilt when the frame size changes."""
+    """The dense CRF with a model's own parameters, rebuilt when the frame size changes.
 
-    def __init__(self, params: CrfParams, classes: int) -> None:
+    Args:
+        params: Weights and widths.
+        classes: Number of classes.
+        mode: "fast" or "exact".
+        budget_ms: Time for each frame, after which no iteration begins; None for no limit.
+    """
+
+    def __init__(
+        self, params: CrfParams, classes: int, mode: str, budget_ms: float | None = None
+    ) -> None:
         self._params = params
         self._classes = classes
+        self._mode = mode
+        self._budget_ms = budget_ms
         self._crf: DenseCrf | None = None
+        self.iterations: Counter[int] = Counter()  # how many frames got how many
 
     def refine(self, frame: Image, logits: Logits) -> Labels:
         """Labels [H, W] of a frame [H, W, 3] and its logits [C, h, w]."""
@@ -34,12 +47,19 @@ class CrfRefiner:
                 f"({logits.shape[2]}x{logits.shape[1]}): use --crf off"
             )
         if self._crf is None or self._crf.size != size:
-            self._crf = DenseCrf(size, self._classes, self._params)
-        return self._crf.refine(frame, logits)
+            self._crf = DenseCrf(size, self._classes, self._params, mode=self._mode)
+        labels = self._crf.refine(frame, logits, self._budget_ms)
+        self.iterations[self._crf.iterations_run] += 1
+        return labels
 
 
-def choose_crf(mode: str, spec: ModelSpec) -> tuple[CrfRefiner | None, str]:
-    """The CRF for `--crf MODE`, None for off, and what was chosen and why in a few words."""
+def choose_crf(
+    mode: str, spec: ModelSpec, budget_ms: float | None = None
+) -> tuple[CrfRefiner | None, str]:
+    """The CRF for `--crf MODE`, None for off, and what was chosen and why in a few words.
+
+    "auto" is the fast one where the model's spec has parameters, and off where it has none.
+    """
     if mode not in MODES:
         raise UsageError(f"unknown --crf {mode}; known: {', '.join(MODES)}")
     if mode == "off":
@@ -48,6 +68,7 @@ def choose_crf(mode: str, spec: ModelSpec) -> tuple[CrfRefiner | None, str]:
         return None, "off: the model has no CRF parameters"
     from crf.dense_crf import MILD
 
-    refiner = CrfRefiner(spec.crf or MILD, len(spec.classes))
+    chosen = "fast" if mode == "auto" else mode
+    refiner = CrfRefiner(spec.crf or MILD, len(spec.classes), chosen, budget_ms)
     whose = "the model's" if spec.crf else "mild, as the model has none: docs/crf.md"
-    return refiner, f"exact: {'as asked' if mode == 'exact' else 'auto'} (parameters: {whose})"
+    return refiner, f"{chosen}: {'auto' if mode == 'auto' else 'as asked'} (parameters: {whose})"

@@ -30,6 +30,7 @@ class Options:
     precision: str = "auto"
     target: str = "auto"
     crf: str = "auto"
+    crf_budget: float | None = None
     temporal: str = "on"
     frames: int | None = None
     headless: bool = False
@@ -40,6 +41,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 1:
             raise UsageError(f"--frames {self.frames}: at least 1, or leave it out for all")
+        if self.crf_budget is not None and not self.crf_budget > 0:
+            raise UsageError(f"--crf-budget {self.crf_budget:g}: milliseconds above 0")
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
 
@@ -90,7 +93,15 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
         "--target", choices=("auto", "cpu", "tensorrt", "tensorrt-rtx"), help="what runs the model"
     )
     result.add_argument(
-        "--crf", choices=("auto", "off", "exact"), help="auto: what the model's spec says"
+        "--crf",
+        choices=("auto", "off", "fast", "exact"),
+        help="sharpen masks by a dense CRF (auto: fast if the model has parameters for it)",
+    )
+    result.add_argument(
+        "--crf-budget",
+        type=float,
+        metavar="MS",
+        help="begin no CRF iteration that would end later than this; at least one runs",
     )
     result.add_argument(
         "--temporal",
@@ -121,7 +132,7 @@ def run(options: Options) -> Summary:
     if options.record is not None:
         check_recordable(options.record, options.camera)
     bundle = Bundle.open(options.bundle)
-    crf, crf_choice = choose_crf(options.crf, bundle.spec)
+    crf, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget)
     precision, precision_choice = _choose_precision(options, bundle)
     windowed = _wants_window(options)
     with ExitStack() as stack:
@@ -146,6 +157,7 @@ def run(options: Options) -> Summary:
         ended=ended,
         bundle=options.bundle,
         crf=crf_choice,
+        crf_iterations=dict(sorted(crf.iterations.items())) if crf else {},
         temporal=options.temporal,
         record=options.record,
     )

@@ -16,7 +16,8 @@ class Summary:
 
     `fps` counts from the first result to the last. `frame_age` is from capture to hand-over to the
     sinks. `dropped` frames of a live source were replaced by newer ones, `damaged` packets could
-    not be decoded. `overhead_core_ms` is defined at `Stream.overhead_core_ms`.
+    not be decoded. `crf_iterations` counts frames by how many iterations the CRF had time for.
+    `overhead_core_ms` is defined at `Stream.overhead_core_ms`.
     """
 
     frames: int
@@ -34,6 +35,7 @@ class Summary:
     precision: str
     target: str
     crf: str
+    crf_iterations: dict[int, int]
     temporal: str
     record: Path | None
 
@@ -45,6 +47,7 @@ def summarise(
     ended: str,
     bundle: Path,
     crf: str,
+    crf_iterations: dict[int, int],
     temporal: str,
     record: Path | None,
 ) -> Summary:
@@ -65,6 +68,7 @@ def summarise(
         precision=session.precision,
         target=session.target,
         crf=crf,
+        crf_iterations=crf_iterations,
         temporal=temporal,
         record=record,
     )
@@ -92,5 +96,8 @@ def show(summary: Summary) -> None:
         f"overhead {summary.overhead_core_ms:.1f} core-ms a frame, "
         f"peak memory {summary.peak_rss_mb:.0f} MB"
     )
+    if len(summary.crf_iterations) > 1:
+        counts = ", ".join(f"{n} on {frames}" for n, frames in summary.crf_iterations.items())
+        print(f"CRF iterations within the budget: {counts} frames")
     if summary.record is not None and summary.frames:
         print(f"recorded {summary.record}")

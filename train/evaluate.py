@@ -17,12 +17,12 @@ from engines.failures import Refused, UsageError
 
 if TYPE_CHECKING:
     from engines.session import Session
-    from engines.spec import CrfParams, ModelSpec
+    from engines.spec import ModelSpec
     from scenes.scores import Summary
-    from train.evaluation import Predict
+    from train.evaluation import Predict, Refinement
 
 FLAVOURS = ("u8", "s8")
-CRF_MODES = ("off", "exact")
+CRF_MODES = ("off", "fast", "exact")
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,14 @@ def open_engine(options: Options) -> Session:
     return open_session(bundle, options.precision, options.target, flavour=options.flavour)
 
 
-def crf_of(spec: ModelSpec, mode: str) -> CrfParams | None:
-    """None for "off", else the spec's CRF parameters, or mild ones where it has none."""
+def crf_of(spec: ModelSpec, mode: str) -> Refinement | None:
+    """None for "off", else a CRF with the spec's parameters, or mild ones where it has none."""
     if mode == "off":
         return None
     from crf.dense_crf import MILD
+    from train.evaluation import Refinement
 
-    return spec.crf or MILD
+    return Refinement(len(spec.classes), spec.crf or MILD, mode)
 
 
 def show(summary: Summary) -> None:

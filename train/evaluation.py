@@ -71,11 +71,10 @@ def softmax_at(logits: Tensor, height: int, width: int) -> Tensor:
 
 
 def score(
-    predict: Predict, spec: ModelSpec, dataset: Dataset, crf: CrfParams | None = None
+    predict: Predict, spec: ModelSpec, dataset: Dataset, refine: Refinement | None = None
 ) -> Summary:
-    """All scores over a dataset, each image at the size of its labels; `crf` refines the masks."""
+    """All scores over a dataset, each image at the size of its labels."""
     scores = SegmentationScores(spec.classes)
-    refine = Refinement(len(spec.classes), crf) if crf else None
     for scene in tqdm(dataset, "evaluating", len(dataset), disable=None):
         logits = predict(fit_frame(scene.frame, spec.input_size))
         labels = (
@@ -86,16 +85,16 @@ def score(
 
 
 class Refinement:
-    """The CRF, built once per frame size."""
+    """The CRF instead of the arg max, built once per frame size."""
 
-    def __init__(self, classes: int, params: CrfParams) -> None:
-        self._classes, self._params = classes, params
+    def __init__(self, classes: int, params: CrfParams, mode: str) -> None:
+        self._classes, self._params, self._mode = classes, params, mode
         self._built: dict[tuple[int, int], DenseCrf] = {}
 
     def __call__(self, frame: Frame, logits: Logits) -> Labels:
         size = (frame.shape[0], frame.shape[1])
         if size not in self._built:
-            self._built[size] = DenseCrf(size, self._classes, self._params)
+            self._built[size] = DenseCrf(size, self._classes, self._params, mode=self._mode)
         return self._built[size].refine(frame, logits)
 
 

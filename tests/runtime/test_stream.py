@@ -44,6 +44,7 @@ KEYS = {
     "bundle",
     "camera",
     "crf",
+    "crf_iterations",
     "temporal",
     "record",
 }
@@ -236,7 +237,7 @@ def test_the_crf_runs_where_the_spec_has_parameters(tiny_bundle: Path) -> None:
     params = CrfParams(4.0, 20.0, 10.0, 3.0, 3.0, iterations=2)
     spec = replace(Bundle.open(tiny_bundle).spec, crf=params)
     chosen, words = refiner.choose_crf("auto", spec)
-    assert words == "exact: auto (parameters: the model's)"
+    assert words == "fast: auto (parameters: the model's)"
     assert chosen is not None
     frame = np.zeros((24, 32, 3), np.uint8)
     frame[:, 16:] = 255
@@ -247,7 +248,19 @@ def test_the_crf_runs_where_the_spec_has_parameters(tiny_bundle: Path) -> None:
     labels = chosen.refine(frame, logits)
     assert np.array_equal(labels, np.where(frame[..., 0] > 0, 0, 3))
     assert chosen.refine(frame[:20], logits[:, :5]).shape == (20, 32)  # another size, another CRF
+    assert chosen.iterations == {2: 2}
     assert refiner.choose_crf("off", spec) == (None, "off: as asked")
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_a_crf_budget_of_nothing_buys_one_iteration(tiny_bundle: Path, mode: str) -> None:
+    params = CrfParams(4.0, 20.0, 10.0, 3.0, 3.0, iterations=5)
+    spec = replace(Bundle.open(tiny_bundle).spec, crf=params)
+    chosen, words = refiner.choose_crf(mode, spec, budget_ms=1e-6)
+    assert chosen is not None
+    assert words == f"{mode}: as asked (parameters: the model's)"
+    chosen.refine(np.zeros((24, 32, 3), np.uint8), np.zeros((len(spec.classes), 6, 8), np.float32))
+    assert chosen.iterations == {1: 1}
 
 
 def test_a_model_without_crf_parameters_gets_mild_ones_when_asked(tiny_bundle: Path) -> None:

@@ -16,7 +16,7 @@ from scenes.dataset import Frame, open_dataset
 from train import evaluate
 from train.checkpoint import save_checkpoint
 from train.deeplab import build_model
-from train.evaluation import Logits, Predict, averaged, mean_iou, predict_with, score
+from train.evaluation import Refinement, Logits, Predict, averaged, mean_iou, predict_with, score
 
 KEYS = {"miou", "per_class", "boundary_f", "trimap_accuracy", "pixel_accuracy", "images"}
 
@@ -49,10 +49,14 @@ def test_perfect_masks_score_100(camvid: Path, spec: ModelSpec) -> None:
     assert summary.per_class["Tree"] is None
 
 
-def test_the_crf_keeps_masks_that_are_right_already(camvid: Path, spec: ModelSpec) -> None:
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_the_crf_keeps_masks_that_are_right_already(
+    camvid: Path, spec: ModelSpec, mode: str
+) -> None:
     params = CrfParams(4, 20, 10, 1, 1, iterations=2)
     dataset = open_dataset(f"camvid:{camvid}", "val")
-    assert score(nearest_colour(spec), spec, dataset, params).miou > 99
+    refine = Refinement(len(spec.classes), params, mode)
+    assert score(nearest_colour(spec), spec, dataset, refine).miou > 99
 
 
 def test_flip_averages_the_frame_with_its_mirror_image(spec: ModelSpec) -> None:
