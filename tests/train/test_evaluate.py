@@ -16,7 +16,7 @@ from scenes.dataset import Frame, open_dataset
 from train import evaluate
 from train.checkpoint import save_checkpoint
 from train.deeplab import build_model
-from train.evaluation import Refinement, Logits, Predict, averaged, mean_iou, predict_with, score
+from train.evaluation import Logits, Predict, Refinement, averaged, mean_iou, predict_with, score
 
 KEYS = {"miou", "per_class", "boundary_f", "trimap_accuracy", "pixel_accuracy", "images"}
 
