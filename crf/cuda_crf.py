@@ -20,9 +20,10 @@ MOST_SURPRISE = float(-np.log(LEAST_PROBABILITY))
 class CudaCrf:
     """Mean-field inference for frames of one size; the facade `DenseCrf` states the model.
 
-    Kernels are compiled on first use. Memory is allocated here, and again only for a frame with
-    more lattice vertices, or logits of more pixels, than any before. At settings (4,67,3 | 3,1) and
-    C classes it is about ...
+    Kernels are compiled on first use. Memory is allocated here and by the first frame; later only
+    for a frame with more lattice vertices, or larger logits, than any before. At (4,49,5 | 3,3) it
+    is 290 bytes a pixel and 16 a pixel and class, 193 MB at 640x480 with 21 classes; each vertex
+    beyond one for four pixels adds 120 bytes and 8 a class.
 
     Args:
         size: Height and width of the frames.
@@ -53,7 +54,7 @@ class CudaCrf:
         self._appearance = self._term(appearance, params.w1)
         self._smoothness = self._term(smoothness, params.w2)
         if self._smoothness:  # the same for every frame
-            self._smoothness.build(
+            self._smoothness.build_once(
                 "embed_positions", size[1], self._pixels, float(params.sigma_gamma)
             )
 

@@ -20,14 +20,20 @@ class RowFilter:
         self.kernels = Kernels(device, mean_field(classes))
         self.floats, self.lanes = row_floats(classes), lanes(classes)
         self._partials = self._rows(2 * lattice.entries // CHUNK + 1)
-        self._reserve()
+        self._capacity = 0
+
+    def reserve(self) -> None:
+        """Make room for as many vertices as the lattice has room for."""
+        if self._capacity >= self._lattice.capacity:
+            return
+        if self._capacity:
+            self._device.free(self._values)
+            self._device.free(self._blurred)
+        self._capacity = self._lattice.capacity
+        self._values, self._blurred = self._rows(self._capacity), self._rows(self._capacity)
 
     def splat_and_blur(self, rows: Buffer) -> Buffer:
         """Pixel rows [N] to vertex rows [M], valid until the next call."""
-        if self._capacity < self._lattice.capacity:
-            self._device.free(self._values)
-            self._device.free(self._blurred)
-            self._reserve()
         self._splat(rows)
         for axis in range(self._lattice.corners):
             self._blur(axis)
@@ -35,10 +41,6 @@ class RowFilter:
 
     def _rows(self, count: int) -> Buffer:
         return self._device.allocate(4 * self.floats * count)
-
-    def _reserve(self) -> None:
-        self._capacity = self._lattice.capacity
-        self._values, self._blurred = self._rows(self._capacity), self._rows(self._capacity)
 
     def _splat(self, rows: Buffer) -> None:
         lattice = self._lattice
@@ -74,7 +76,18 @@ class PairwiseTerm:
 
     def build(self, kernel: str, *points: Buffer | int | float) -> None:
         """The lattice of a frame, see `CudaLattice.build`, with n folded into its weights."""
+        self._build(kernel, *points)
+        self._messages.reserve()
+
+    def build_once(self, kernel: str, *points: Buffer | int | float) -> None:
+        """The same for a lattice that never changes: keeps less memory."""
+        self._build(kernel, *points)
+        self.lattice.freeze()
+        self._messages.reserve()
+
+    def _build(self, kernel: str, *points: Buffer | int | float) -> None:
         self.lattice.build(kernel, *points)
+        self._mass.reserve()
         self.lattice.gather()
         self.lattice.normalise(self._mass.splat_and_blur(self._ones))
 

@@ -22,6 +22,7 @@ ROOM = Path(__file__).parent
 CHUNK, TILE, DIGIT_BITS = 64, 2048, 8  # as in rows.cu
 VERTICES, OVERFLOWS = 0, 1  # places in `counters`, as in counters.cuh
 FEWEST = 64  # vertices that there is always room for
+EXPECTED = 4  # pixels per vertex at first: 2 to 30 on photographs at DeepLab's settings
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class CudaLattice:
         self._digits, self._totals = self._words(self._tiles << DIGIT_BITS), self._words(THREADS)
         self.counters = self._words(4)
         self.long_row = self._words(self.entries // CHUNK + 1)
-        self._reserve(max(pixels, FEWEST))
+        self._reserve(max(pixels // EXPECTED, FEWEST))
         self.vertices = 0
 
     def build(self, kernel: str, *points: Buffer | int | float) -> None:
@@ -108,6 +109,15 @@ class CudaLattice:
         self._sort()
         self._cut_rows()
         self._link()
+
+    def freeze(self) -> None:
+        """Give back what only `build` needs: this lattice stays as it is."""
+        for buffer in (
+            self._slot_key, self._slot_vertex, self._vertex_key, self._key, self._entry,
+            self._digits, self._totals,
+        ):  # fmt: skip
+            self._device.free(buffer)
+        self.capacity = self.vertices
 
     def gather(self) -> None:
         """Bring the entries' weights into rows."""
