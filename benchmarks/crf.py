@@ -56,7 +56,7 @@ class Options:
     modes: tuple[str, ...] = MODES
     threads: tuple[int, ...] = (1, 2)
     frames: int = 4
-    repeats: int = 3
+    repeats: int = 2
     plot: Path | None = None
     json: Path | None = None
 

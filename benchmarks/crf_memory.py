@@ -1,8 +1,8 @@
 """The most memory that a CRF takes beyond its input, each measured in a process of its own.
 
 A process's high-water mark (VmHWM) never falls, so what ran before would hide what is measured.
-Counted is from before the CRF is made to after two frames, libraries and input already loaded:
-tables, scratch and results.
+Counted is all that comes after libraries and input are loaded: tables, scratch and results. Ours
+keeps its buffers, so it gets two frames; pydensecrf starts anew with each.
 """
 
 from __future__ import annotations
@@ -56,14 +56,10 @@ def _peer(frame: Frame, logits: Logits, params: CrfParams) -> float:
     peer = PyDenseCrf(params)
     case = Case(frame.copy(), logits, upsample(logits, frame.shape[:2]))
 
-    def refine() -> None:
-        for _ in range(FRAMES):
-            peer.run(case)
-
-    return _peak_mb(refine)
+    return _peak_mb(lambda: peer.run(case))
 
 
-def _peak_mb(work: Callable[[], None]) -> float:
+def _peak_mb(work: Callable[[], object]) -> float:
     """How far memory rises during `work`; too much where it stays below an earlier peak."""
     before = _status_mb("VmRSS")
     work()
