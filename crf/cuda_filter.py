@@ -20,6 +20,8 @@ class RowFilter:
         self.kernels = Kernels(device, mean_field(classes))
         self.floats, self.lanes = row_floats(classes), lanes(classes)
         self._partials = self._rows(2 * lattice.entries // CHUNK + 1)
+        self._values: Buffer
+        self._blurred: Buffer
         self._capacity = 0
 
     def reserve(self) -> None:

@@ -105,7 +105,7 @@ class CudaLattice:
         """Find all vertices of the points that an embedding kernel makes of its first arguments."""
         while not self._insert(kernel, points):
             self._release()
-            self._reserve(2 * self.capacity)
+            self._reserve(min(2 * self.capacity, self.entries))  # no more than corners
         self._sort()
         self._cut_rows()
         self._link()
@@ -164,9 +164,9 @@ class CudaLattice:
         """Make room for `capacity` vertices, in a table at most half full."""
         self.capacity, self._slots = capacity, 1 << (2 * capacity - 1).bit_length()
         chunks = capacity + self.entries // CHUNK
-        self._slot_key = self._device.allocate(8 * self._slots)
-        self._slot_vertex = self._words(self._slots)
-        self._vertex_key = self._device.allocate(8 * capacity)
+        self._slot_key: Buffer = self._device.allocate(8 * self._slots)
+        self._slot_vertex: Buffer = self._words(self._slots)
+        self._vertex_key: Buffer = self._device.allocate(8 * capacity)
         self.before, self.after = (self._words(self.corners * capacity) for _ in range(2))
         self.row_start = self._words(capacity + 1)
         self.chunk_first, self.chunk_end, self.chunk_target = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer
+from engines.device import THREADS, Argument, Buffer, out_of_memory
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -56,7 +56,12 @@ class CudaCoreDevice:
 
     def allocate(self, size: int) -> Buffer:
         self._device.set_current()
-        buffer = self._device.allocate(size, stream=self._stream)
+        try:
+            buffer = self._device.allocate(size, stream=self._stream)
+        except Exception as error:  # CUDAError, which cuda.core does not export
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            raise out_of_memory(size) from error
         address = int(buffer.handle)
         self._buffers[address] = buffer
         return Buffer(address, size)

@@ -62,7 +62,11 @@ class Device(Protocol):
         ...
 
     def allocate(self, size: int) -> Buffer:
-        """`size` bytes, at least one, with arbitrary content."""
+        """`size` bytes, at least one, with arbitrary content.
+
+        Raises:
+            DeviceMissing: So much memory is not free.
+        """
         ...
 
     def free(self, buffer: Buffer) -> None:
@@ -140,6 +144,14 @@ def open_device(binding: str = "auto", index: int = 0) -> Device:
     raise DeviceMissing(
         f"no NVIDIA GPU can be used here ({'; '.join(reasons)}); on a machine with one, install "
         "its driver, then: pip install 'deeplab-edge[gpu]'"
+    )
+
+
+def out_of_memory(size: int) -> DeviceMissing:
+    """What every binding raises when the device has no `size` bytes."""
+    return DeviceMissing(
+        f"the GPU has no {size / 1e6:.0f} MB of memory left: close what else runs on it "
+        "(nvidia-smi or, on a Jetson, tegrastats tells), or use a smaller frame or --crf off"
     )
 
 

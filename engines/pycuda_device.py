@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer
+from engines.device import THREADS, Argument, Buffer, out_of_memory
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -58,7 +58,10 @@ class PyCudaDevice:
 
     def allocate(self, size: int) -> Buffer:
         with self._current():
-            allocation = self._driver.mem_alloc(size)
+            try:
+                allocation = self._driver.mem_alloc(size)
+            except self._driver.MemoryError as error:
+                raise out_of_memory(size) from error
         self._allocations[int(allocation)] = allocation
         return Buffer(int(allocation), size)
 

@@ -28,8 +28,11 @@ class FakeGpu:
         self.synchronised = 0
         self.closed = False
 
-    def allocate(self, size: int) -> int:
+    def allocate(self, size: int) -> int | None:
+        """The address, or None for more than 1 MB."""
         self.must_be_current()
+        if size > 2**20:
+            return None
         address, self.next_address = self.next_address, self.next_address + size + 256
         self.memory[address] = bytearray(size)
         return address
@@ -52,9 +55,15 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
     class Error(Exception):
         pass
 
+    class OutOfMemory(Error):
+        pass
+
     class Allocation:
         def __init__(self, size: int) -> None:
-            self.address, self.valid = gpu.allocate(size), True
+            address = gpu.allocate(size)
+            if address is None:
+                raise OutOfMemory("cuMemAlloc failed: out of memory")
+            self.address, self.valid = address, True
 
         def __int__(self) -> int:
             return self.address
@@ -133,6 +142,7 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         mem_alloc=Allocation,
         Device=FakeDevice,
         Error=Error,
+        MemoryError=OutOfMemory,
         Context=Context,
         Stream=Stream,
         Event=Event,
@@ -204,7 +214,10 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
             return Stream()
 
         def allocate(self, size: int, *, stream: Stream) -> FakeBuffer:
-            return FakeBuffer(gpu.allocate(size), size)
+            address = gpu.allocate(size)
+            if address is None:
+                raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: The API call failed")
+            return FakeBuffer(address, size)
 
     class ObjectCode:
         @staticmethod

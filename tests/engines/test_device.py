@@ -80,6 +80,11 @@ def test_buffers_are_given_back_once(device: Device, gpu: FakeGpu) -> None:
     assert gpu.closed
 
 
+def test_too_large_a_buffer_is_told(device: Device) -> None:
+    with pytest.raises(DeviceMissing, match="no 3 MB of memory left"):
+        device.allocate(3 * 10**6)
+
+
 def test_events_tell_the_time_between_them(device: Device, gpu: FakeGpu) -> None:
     start = device.record()
     device.synchronise()
