@@ -15,7 +15,7 @@ namespace DEEPLAB_LEVEL {
 // for each SIMD level, would be merged into one by the linker.
 template <class T>
 class Buffer {
-  public:
+public:
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
@@ -45,7 +45,7 @@ class Buffer {
     const T& operator[](size_t i) const { return data_[i]; }
     size_t bytes() const { return capacity_ * sizeof(T); }
 
-  private:
+private:
     T* data_ = nullptr;
     size_t capacity_ = 0;
 };

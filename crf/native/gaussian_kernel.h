@@ -11,9 +11,9 @@
 namespace deeplab {
 namespace DEEPLAB_LEVEL {
 
-// D feature axes, rows of K vectors. Per frame: build the lattice, reserve; then, tile by tile: begin,
-// splat the evidence, keep it, splat the samples. Per iteration: merge, blur each axis; then, tile by
-// tile: restart, slice and splat each sample.
+// D feature axes, rows of K vectors. Per frame: build the lattice, reserve; then, tile by tile:
+// begin, splat the evidence, keep it, splat the samples. Per iteration: merge, blur each axis;
+// then, tile by tile: restart, slice and splat each sample.
 template <int D, int K>
 class GaussianKernel {
 public:

@@ -10,7 +10,7 @@ namespace deeplab {
 namespace DEEPLAB_LEVEL {
 
 class HashTable {
-  public:
+public:
     static constexpr uint32_t kAbsent = UINT32_MAX;
 
     // Forget everything; room for at least `count` keys before the first growth.
@@ -50,7 +50,7 @@ class HashTable {
 
     size_t bytes() const { return keys_.bytes() + numbers_.bytes() + in_order_.bytes(); }
 
-  private:
+private:
     static constexpr uint64_t kEmpty = UINT64_MAX;  // keys have at most 63 bits
 
     // Fibonacci hashing: the high bits of a product with 2^64 / golden ratio.

@@ -59,8 +59,10 @@ public:
 
     // The logits at a pixel, bilinearly.
     void at(int y, int x, Row& row) const {
-        const float *a = point(rows_.low[y], columns_.low[x]), *b = point(rows_.low[y], columns_.high[x]);
-        const float *c = point(rows_.high[y], columns_.low[x]), *d = point(rows_.high[y], columns_.high[x]);
+        const float *a = point(rows_.low[y], columns_.low[x]),
+                    *b = point(rows_.low[y], columns_.high[x]);
+        const float *c = point(rows_.high[y], columns_.low[x]),
+                    *d = point(rows_.high[y], columns_.high[x]);
         const Vec down = set(rows_.weight[y]), up = 1.0f - down;
         const Vec right = set(columns_.weight[x]), left = 1.0f - right;
         for (int k = 0; k < shape_.vectors(); ++k) {

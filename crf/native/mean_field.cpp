@@ -46,8 +46,10 @@ public:
     // False if a standard deviation is too small for a lattice.
     bool configure() {
         const CrfParameters& p = settings_.parameters;
-        const float extents[] = {float(settings_.width - 1), float(settings_.height - 1), 255, 255, 255};
-        const float appearance[] = {p.sigma_alpha, p.sigma_alpha, p.sigma_beta, p.sigma_beta, p.sigma_beta};
+        const float extents[] = {float(settings_.width - 1), float(settings_.height - 1), 255, 255,
+                                 255};
+        const float appearance[] = {p.sigma_alpha, p.sigma_alpha, p.sigma_beta, p.sigma_beta,
+                                    p.sigma_beta};
         const float smoothness[] = {p.sigma_gamma, p.sigma_gamma};
         if (appearance_ && !appearance_.configure(appearance, extents)) return false;
         if (smoothness_ && !smoothness_.configure(smoothness, extents)) return false;
@@ -91,9 +93,8 @@ public:
                 Row row;
                 shape_.load(row, field(sample));
                 const uint8_t label = uint8_t(shape_.first_largest(row));
-                sampling_.for_pixels(sample, [&](int y, int x) {
-                    out[size_t(y) * settings_.width + x] = label;
-                });
+                sampling_.for_pixels(
+                    sample, [&](int y, int x) { out[size_t(y) * settings_.width + x] = label; });
             });
     }
 
@@ -289,7 +290,8 @@ private:
             for (int axis = 0; axis < axes; ++axis) {
                 team_.barrier();
                 if (appearance_) appearance_.blur(axis, worker, workers);
-                if (smoothness_ && axis < smoothness_.kAxes) smoothness_.blur(axis, worker, workers);
+                if (smoothness_ && axis < smoothness_.kAxes)
+                    smoothness_.blur(axis, worker, workers);
             }
         });
     }
@@ -319,11 +321,16 @@ std::unique_ptr<CrfSolver> make(const CrfSettings& settings) {
 
 std::unique_ptr<CrfSolver> make_crf_solver(const CrfSettings& settings) {
     switch ((settings.classes + kLanes - 1) / kLanes) {
-        case 1: return make<1>(settings);
-        case 2: return make<2>(settings);
-        case 3: return make<3>(settings);
-        case 6: return make<6>(settings);  // 21 classes in vectors of 4
-        default: return make<0>(settings);
+        case 1:
+            return make<1>(settings);
+        case 2:
+            return make<2>(settings);
+        case 3:
+            return make<3>(settings);
+        case 6:
+            return make<6>(settings);  // 21 classes in vectors of 4
+        default:
+            return make<0>(settings);
     }
 }
 

@@ -33,28 +33,35 @@ std::unique_ptr<CrfSolver> make_solver(const CrfSettings& settings, const std::s
 class MeanField {
 public:
     MeanField(int height, int width, int classes, float w1, float sigma_alpha, float sigma_beta,
-              float w2, float sigma_gamma, int iterations, float temperature, bool fast, int threads,
-              const std::string& level)
-        : settings_{height, width, classes, {w1, sigma_alpha, sigma_beta, w2, sigma_gamma, iterations, temperature}, fast, threads},
+              float w2, float sigma_gamma, int iterations, float temperature, bool fast,
+              int threads, const std::string& level)
+        : settings_{
+              height,  width,
+              classes, {w1, sigma_alpha, sigma_beta, w2, sigma_gamma, iterations, temperature},
+              fast,    threads},
           solver_(make_solver(settings_, level)) {
         if (solver_ == nullptr) throw std::overflow_error("a sigma is too small");
     }
 
     int run(const Frame& frame, const Logits& logits, double budget_ms) {
-        require(frame.shape(0) == size_t(settings_.height) && frame.shape(1) == size_t(settings_.width));
+        require(frame.shape(0) == size_t(settings_.height) &&
+                frame.shape(1) == size_t(settings_.width));
         require(logits.shape(0) == size_t(settings_.classes) && logits.size() > 0);
         nb::gil_scoped_release free;
-        return solver_->run({frame.data(), logits.data(), int(logits.shape(1)), int(logits.shape(2)), budget_ms});
+        return solver_->run(
+            {frame.data(), logits.data(), int(logits.shape(1)), int(logits.shape(2)), budget_ms});
     }
 
     void labels(const Labels& out) {
-        require(out.shape(0) == size_t(settings_.height) && out.shape(1) == size_t(settings_.width));
+        require(out.shape(0) == size_t(settings_.height) &&
+                out.shape(1) == size_t(settings_.width));
         nb::gil_scoped_release free;
         solver_->labels(out.data());
     }
 
     void marginals(const Marginals& out) {
-        require(out.shape(0) == size_t(settings_.classes) && out.shape(1) == size_t(settings_.height) &&
+        require(out.shape(0) == size_t(settings_.classes) &&
+                out.shape(1) == size_t(settings_.height) &&
                 out.shape(2) == size_t(settings_.width));
         nb::gil_scoped_release free;
         solver_->marginals(out.data());
@@ -78,7 +85,8 @@ NB_MODULE(_native, module) {
     using deeplab::MeanField;
     module.attr("REFUSED") = deeplab::CrfSolver::kRefused;
     nb::class_<MeanField>(module, "MeanField")
-        .def(nb::init<int, int, int, float, float, float, float, float, int, float, bool, int, const std::string&>(),
+        .def(nb::init<int, int, int, float, float, float, float, float, int, float, bool, int,
+                      const std::string&>(),
              "height"_a, "width"_a, "classes"_a, "w1"_a, "sigma_alpha"_a, "sigma_beta"_a, "w2"_a,
              "sigma_gamma"_a, "iterations"_a, "temperature"_a, "fast"_a, "threads"_a, "level"_a)
         .def("run", &MeanField::run, "frame"_a.noconvert(), "logits"_a.noconvert(), "budget_ms"_a)

@@ -37,7 +37,7 @@ struct Share {
 // D feature axes: 2 (position) or 5 (position and colour).
 template <int D>
 class Lattice {
-  public:
+public:
     static constexpr int kCorners = D + 1;
 
     // Standard deviations of the feature axes, and the largest feature on each (the least is 0).
@@ -186,15 +186,15 @@ class Lattice {
         return total;
     }
 
-  private:
+private:
     static constexpr uint32_t kLast = 1u << 31;  // marks the last vertex of a chain
     static constexpr int kAhead = 12;
     static constexpr int kMostVectors = 256 / kLanes;
 
-    struct Simplices {  // of kLanes samples
-        int32_t origin[D][kLanes];        // lattice coordinates of the vertex of remainder 0
-        int32_t rank[kCorners][kLanes];   // of (sample - origin), descending
-        float weight[kCorners][kLanes];   // barycentric, by remainder
+    struct Simplices {                   // of kLanes samples
+        int32_t origin[D][kLanes];       // lattice coordinates of the vertex of remainder 0
+        int32_t rank[kCorners][kLanes];  // of (sample - origin), descending
+        float weight[kCorners][kLanes];  // barycentric, by remainder
     };
 
     struct Worker {
@@ -248,7 +248,8 @@ class Lattice {
         Vec elevated[kCorners];
         Vec running = {};
         for (int j = D; j > 0; --j) {
-            const Vec scaled = load(samples_.axes[j - 1] + sample) / deviations_[j - 1] * scales_[j - 1];
+            const Vec scaled =
+                load(samples_.axes[j - 1] + sample) / deviations_[j - 1] * scales_[j - 1];
             elevated[j] = running - scaled * float(j);
             running += scaled;
         }
@@ -292,7 +293,7 @@ class Lattice {
             v[j] = min(v[i], v[j]);
             v[i] = large;
         };
-        if (D == 2) {
+        if constexpr (D == 2) {
             order(0, 2), order(0, 1), order(1, 2);
         } else {  // the network of 12 exchanges for 6
             order(0, 5), order(1, 3), order(2, 4), order(1, 2), order(3, 4), order(0, 3);
@@ -328,7 +329,8 @@ class Lattice {
         int count = 0;
         for (int v = 0; v < vertices_; ++v) {
             if (reached[v] || next[v] == HashTable::kAbsent) continue;
-            for (uint32_t on = uint32_t(v); on != HashTable::kAbsent; on = next[on]) chain[count++] = on;
+            for (uint32_t on = uint32_t(v); on != HashTable::kAbsent; on = next[on])
+                chain[count++] = on;
             chain[count - 1] |= kLast;
         }
         chained_[axis] = count;
@@ -338,7 +340,8 @@ class Lattice {
     // The first chain that starts at or after `position`.
     int next_start(int axis, int position) const {
         const uint32_t* chain = chains_[axis].data();
-        while (position > 0 && position < chained_[axis] && !(chain[position - 1] & kLast)) ++position;
+        while (position > 0 && position < chained_[axis] && !(chain[position - 1] & kLast))
+            ++position;
         return position;
     }
 

@@ -60,7 +60,8 @@ public:
     // How many are greater than a bound.
     int count_above(const Row& row, float bound) const {
         int count = 0;
-        for (int k = 0; k < vectors(); ++k) count += __builtin_popcount(greater_mask(row[k], set(bound)));
+        for (int k = 0; k < vectors(); ++k)
+            count += __builtin_popcount(greater_mask(row[k], set(bound)));
         return count;
     }
 

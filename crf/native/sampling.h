@@ -11,10 +11,10 @@
 namespace deeplab {
 namespace DEEPLAB_LEVEL {
 
-// Tiles are cut along blocks of 8x8 pixels. In the fast mode, a block is settled where the network is
-// sure of one class: it keeps that label, and is one sample of its mean colour and position, which
-// its neighbours see as evidence. A block that is not is cut into four, down to 2x2, and what is
-// not settled then gives its pixels.
+// Tiles are cut along blocks of 8x8 pixels. In the fast mode, a block is settled where the network
+// is sure of one class: it keeps that label, and is one sample of its mean colour and position,
+// which its neighbours see as evidence. A block that is not is cut into four, down to 2x2, and what
+// is not settled then gives its pixels.
 class Sampling {
 public:
     static constexpr int kLargest = 8;
@@ -171,17 +171,27 @@ private:
         return {top, std::min(top + side, height_), left, std::min(left + side, width_)};
     }
 
+    static int blocks_along(int length) { return (length + kLargest - 1) / kLargest; }
+
+    static int tiles_along(int length) {
+        constexpr int kBlocks = Samples::kTileSide / kLargest;
+        return (blocks_along(length) + kBlocks - 1) / kBlocks;
+    }
+
+    // Where the i-th of `tiles` tiles along an axis begins.
+    static int cut(int i, int tiles, int length) {
+        return std::min(blocks_along(length) * i / tiles * kLargest, length);
+    }
+
     void lay_tiles() {
-        const int rows = (height_ + kLargest - 1) / kLargest, columns = (width_ + kLargest - 1) / kLargest;
-        constexpr int kSide = Samples::kTileSide / kLargest;
-        const int down = (rows + kSide - 1) / kSide, across = (columns + kSide - 1) / kSide;
+        const int down = tiles_along(height_), across = tiles_along(width_);
         const int tiles = samples_.tiles = down * across;
         tiles_.need(tiles), begin_.need(tiles), updated_end_.need(tiles), end_.need(tiles);
         int sample = 0;
         for (int tile = 0; tile < tiles; ++tile) {
             const int i = tile / across, j = tile % across;
-            tiles_[tile] = {rows * i / down * kLargest, std::min(rows * (i + 1) / down * kLargest, height_),
-                            columns * j / across * kLargest, std::min(columns * (j + 1) / across * kLargest, width_)};
+            tiles_[tile] = {cut(i, down, height_), cut(i + 1, down, height_),
+                            cut(j, across, width_), cut(j + 1, across, width_)};
             begin_[tile] = sample;
             sample += area(tiles_[tile]);
         }

@@ -39,7 +39,9 @@ inline Vec to_float(Int v) { return __builtin_convertvector(v, Vec); }
 inline Int to_int(Vec v) { return __builtin_convertvector(v, Int); }
 
 #if defined(__AVX512F__)
-inline Vec fma(Vec a, Vec b, Vec c) { return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
 inline Vec round(Vec v) { return (Vec)_mm512_roundscale_ps((__m512)v, 0); }
 inline float largest(Vec v) { return _mm512_reduce_max_ps((__m512)v); }
 inline float sum(Vec v) { return _mm512_reduce_add_ps((__m512)v); }
@@ -50,15 +52,19 @@ inline unsigned greater_mask(Vec a, Vec b) {
     return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
 }
 #elif defined(__AVX2__)
-inline Vec fma(Vec a, Vec b, Vec c) { return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
 inline Vec round(Vec v) { return (Vec)_mm256_round_ps((__m256)v, 0); }
 inline float largest(Vec v) {
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    __m128 half =
+        _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 inline float sum(Vec v) {
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+    __m128 half =
+        _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }

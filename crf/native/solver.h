@@ -33,16 +33,18 @@ public:
     static constexpr int kRefused = -1;  // logits with NaN or +infinity, or all classes excluded
 
     virtual ~CrfSolver() = default;
-    virtual int run(const CrfTask& task) = 0;      // how many iterations ran, or kRefused
-    virtual void labels(uint8_t* out) = 0;         // of the last run, [H, W]
-    virtual void marginals(float* out) = 0;        // of the last run, [C, H, W]
-    virtual size_t bytes() const = 0;              // of scratch memory held
+    virtual int run(const CrfTask& task) = 0;  // how many iterations ran, or kRefused
+    virtual void labels(uint8_t* out) = 0;     // of the last run, [H, W]
+    virtual void marginals(float* out) = 0;    // of the last run, [C, H, W]
+    virtual size_t bytes() const = 0;          // of the buffers that grow with the lattices
 };
 
 // Made by crf/native/mean_field.cpp, compiled once per SIMD level; null if a standard deviation is
 // too small for a lattice.
-#define DEEPLAB_DECLARE_LEVEL(level) \
-    namespace level { std::unique_ptr<CrfSolver> make_crf_solver(const CrfSettings& settings); }
+#define DEEPLAB_DECLARE_LEVEL(level)                                         \
+    namespace level {                                                        \
+    std::unique_ptr<CrfSolver> make_crf_solver(const CrfSettings& settings); \
+    }
 DEEPLAB_DECLARE_LEVEL(baseline)
 #if defined(__x86_64__)
 DEEPLAB_DECLARE_LEVEL(avx2)
