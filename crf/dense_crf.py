@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from crf.backend import Backend
 from crf.numpy_crf import NumpyCrf
-from engines.failures import DeviceMissing, UsageError
+from engines.failures import UsageError
 from engines.spec import CrfParams
 
 BACKENDS = ("cpu", "cuda", "numpy")
@@ -140,5 +140,9 @@ def _open(
 
         return NativeCrf(size, classes, params, mode == "fast", threads)
     if backend == "cuda":
-        raise DeviceMissing("the CUDA kernels are not part of this version: use backend 'cpu'")
+        if mode != "exact":
+            raise UsageError("the CRF's fast mode is the CPU's: use mode 'exact' on the GPU")
+        from crf.cuda_crf import CudaCrf
+
+        return CudaCrf(size, classes, params)
     raise UsageError(f"unknown CRF backend {backend!r}; available: {', '.join(BACKENDS)}")

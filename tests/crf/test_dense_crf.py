@@ -159,7 +159,11 @@ def test_a_sigma_too_small_for_a_lattice_is_refused(backend: str) -> None:
 @pytest.mark.parametrize(
     ("choice", "failure", "sentence"),
     [
-        ({"backend": "cuda"}, DeviceMissing, "CUDA"),
+        (
+            {"backend": "cuda", "mode": "fast"},
+            UsageError,
+            "fast mode is the CPU's: use mode 'exact'",
+        ),
         ({"backend": "gpu"}, UsageError, "unknown CRF backend 'gpu'; available: cpu, cuda, numpy"),
         ({"mode": "quick"}, UsageError, "unknown CRF mode 'quick'; available: exact"),
         ({"threads": 0}, UsageError, "at least 1 thread"),
@@ -171,6 +175,12 @@ def test_what_is_not_here_is_an_error(
 ) -> None:
     with pytest.raises(failure, match=sentence):
         DenseCrf((8, 8), 4, STOCK, **choice)
+
+
+def test_without_a_gpu_there_is_no_other_backend_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.device.BINDINGS", {})
+    with pytest.raises(DeviceMissing, match="no NVIDIA GPU can be used here"):
+        DenseCrf((8, 8), 4, STOCK, backend="cuda")
 
 
 @pytest.mark.parametrize(("size", "classes"), [((0, 8), 4), ((8, 8), 0), ((8, 8), 255)], ids=str)
