@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer, out_of_memory
+from engines.device import THREADS, Argument, Buffer, does_not_load, out_of_memory
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -86,7 +86,14 @@ class CudaCoreDevice:
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         self._device.set_current()
         module = self._core.ObjectCode.from_cubin(cubin(source, self.architecture))
-        find: Callable[[str], Any] = module.get_kernel
+
+        def find(name: str) -> Any:
+            self._device.set_current()
+            try:
+                return module.get_kernel(name)  # loads the module the first time
+            except Exception as error:  # CUDAError
+                raise does_not_load(source, error) from error
+
         return find
 
     def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:

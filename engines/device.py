@@ -82,7 +82,11 @@ class Device(Protocol):
         ...
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
-        """Compile the source for this device, or take it from the cache: name -> kernel."""
+        """Compile the source for this device, or take it from the cache: name -> kernel.
+
+        Raises:
+            DeviceMissing: No compiler is installed, or the driver does not take its code.
+        """
         ...
 
     def launch(self, kernel: Any, blocks: int, *arguments: Argument) -> None:
@@ -152,6 +156,15 @@ def out_of_memory(size: int) -> DeviceMissing:
     return DeviceMissing(
         f"the GPU has no {size / 1e6:.0f} MB of memory left: close what else runs on it "
         "(nvidia-smi or, on a Jetson, tegrastats tells), or use a smaller frame or --crf off"
+    )
+
+
+def does_not_load(source: KernelSource, error: Exception) -> DeviceMissing:
+    """What every binding raises when the driver refuses compiled kernels."""
+    return DeviceMissing(
+        f"the GPU's driver does not load {source.name} ({error}): it may be older than the CUDA "
+        "compiler here; update the driver, or install a compiler of its version "
+        "(pip install 'cuda-core[cu12]' for CUDA 12)"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer, out_of_memory
+from engines.device import THREADS, Argument, Buffer, does_not_load, out_of_memory
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -81,8 +81,11 @@ class PyCudaDevice:
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         code = cubin(source, self.architecture)
-        with self._current():
-            module = self._driver.module_from_buffer(code)
+        try:
+            with self._current():
+                module = self._driver.module_from_buffer(code)
+        except self._driver.Error as error:
+            raise does_not_load(source, error) from error
 
         def find(name: str) -> Any:
             with self._current():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from crf.cuda_crf import CudaCrf
 from crf.numpy_crf import NumpyCrf
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.spec import CrfParams
+from scenes.camvid import CamVid
 from tests.crf.host_shim.host_device import HostDevice
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to build the shim with")
@@ -77,12 +79,9 @@ def test_any_number_of_classes(scene: Scenes, device: Devices, kind: str, classe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 5, 8, 11, 19, 33, 128, 129, 254])
-@pytest.mark.parametrize("params", [V1, V2, STOCK], ids=["49/5", "67/3", "80/13"])
-def test_many_numbers_of_classes(
-    scene: Scenes, device: Devices, classes: int, params: CrfParams
-) -> None:
+def test_many_numbers_of_classes(scene: Scenes, device: Devices, classes: int) -> None:
     case = scene("textured", 46, 61, classes)
-    assert_parity(case, params, build(case, params, device()))
+    assert_parity(case, V2, build(case, V2, device()))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1), (16, 16)], ids=str)
@@ -154,6 +153,22 @@ def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, device: Dev
 )
 def test_any_parameters(scene: Scenes, device: Devices, params: CrfParams) -> None:
     case = scene("textured", 30, 41)
+    assert_parity(case, params, build(case, params, device()))
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(("index", "params"), [(0, V1), (50, V2), (100, STOCK)])
+def test_equals_the_oracle_on_real_frames(
+    deeplab_data: Path, device: Devices, index: int, params: CrfParams
+) -> None:
+    """480x360 with stride-8 logits: what a coarse network would say of the frame, and noise."""
+    frames = CamVid(str(deeplab_data / "camvid"), "val")
+    picked = frames[index]
+    one_hot = picked.labels == np.arange(len(frames.classes))[:, None, None]
+    coarse = one_hot.reshape(-1, 45, 8, 60, 8).mean(axis=(2, 4))
+    noise = np.random.default_rng(index).normal(0, 0.7, coarse.shape)
+    case = (picked.frame.copy(), (np.log(coarse + 0.02) + noise).astype(np.float32))
     assert_parity(case, params, build(case, params, device()))
 
 

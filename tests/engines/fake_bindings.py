@@ -133,7 +133,8 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         array.reshape(-1).view(np.uint8)[:] = list(gpu.read(address, array.nbytes))
 
     def module_from_buffer(code: bytes) -> SimpleNamespace:
-        assert code == b"cubin for sm_87"
+        if code != b"cubin for sm_87":
+            raise Error("cuModuleLoadDataEx failed: device kernel image is invalid")
         return SimpleNamespace(get_function=lambda name: Function())
 
     return module(
@@ -222,8 +223,12 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
     class ObjectCode:
         @staticmethod
         def from_cubin(code: bytes) -> SimpleNamespace:
-            assert code == b"cubin for sm_87"
-            return SimpleNamespace(get_kernel=lambda name: name)
+            def get_kernel(name: str) -> str:
+                if code != b"cubin for sm_87":
+                    raise RuntimeError("CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid")
+                return name
+
+            return SimpleNamespace(get_kernel=get_kernel)
 
     class LaunchConfig:
         def __init__(self, grid: int, block: int) -> None:

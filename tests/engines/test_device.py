@@ -85,6 +85,15 @@ def test_too_large_a_buffer_is_told(device: Device) -> None:
         device.allocate(3 * 10**6)
 
 
+def test_code_that_the_driver_refuses_is_told(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for adapter in ("engines.pycuda_device", "engines.cuda_core_device"):
+        monkeypatch.setattr(f"{adapter}.cubin", lambda source, architecture: b"newer")
+    with pytest.raises(DeviceMissing, match=r"does not load fill.cu .*image is invalid.*update"):
+        Kernels(device, SOURCE)("fill", 1)
+
+
 def test_events_tell_the_time_between_them(device: Device, gpu: FakeGpu) -> None:
     start = device.record()
     device.synchronise()
