@@ -20,7 +20,7 @@ class NativeCrf:
     """The CRF for frames of one size; arguments as for `DenseCrf`.
 
     Args:
-        level: SIMD level, one of `engines._native.simd_levels()`; None for the best.
+        level: SIMD level, one of `engines._native.simd_levels()`; None for `best_level`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class NativeCrf:
                 **dataclasses.asdict(params),
                 fast=fast,
                 threads=threads or len(os.sched_getaffinity(0)),
-                level=level or simd_levels()[-1],
+                level=level or best_level(classes),
             )
         except OverflowError:
             raise UsageError(too_fine("more positions than keys can tell apart")) from None
@@ -73,3 +73,13 @@ class NativeCrf:
     def scratch_bytes(self) -> int:
         """Memory held for the next frame."""
         return self._core.bytes
+
+
+def best_level(classes: int) -> str:
+    """The widest SIMD level here, but AVX2 where AVX-512 would pad rows of classes more.
+
+    21 classes fill 24 lanes or 32: as fast on both, with a fifth less memory in AVX2.
+    """
+    widest = simd_levels()[-1]
+    wasteful = 0 < classes % 16 <= 8
+    return "avx2" if widest == "avx512" and wasteful else widest
