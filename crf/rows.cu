@@ -154,7 +154,7 @@ extern "C" __global__ void normalise(
     float mass = 0;
     for (long long entry = first; entry < first + corners; entry++)
         mass += entry_weight[entry] * values[entry_vertex[entry]];
-    float norm = static_cast<float>(1 / sqrt(static_cast<double>(mass * alpha) + 1e-20));
+    float norm = 1 / sqrtf(mass * alpha);  // a pixel's own share alone keeps the mass from 0
     for (long long entry = first; entry < first + corners; entry++) entry_weight[entry] *= norm;
 }
 
