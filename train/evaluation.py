@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from tqdm import tqdm
 
 from crf.dense_crf import DenseCrf
-from engines.labels import upsample_argmax
+from engines.labels import upsample_argmax, upsample_softmax
 from engines.preprocess import fit_frame
 from engines.session import Session
 from engines.spec import CrfParams, ModelSpec
@@ -50,24 +49,19 @@ def averaged(predict: Predict, scales: Sequence[float], flip: bool) -> Predict:
 
     def predict_averaged(frame: Frame) -> Logits:
         height, width = frame.shape[:2]
-        total, count = torch.zeros(()), 0
+        total, count = np.zeros((), np.float32), 0
         for scale in scales:
             scaled = fit_frame(frame, (round(height * scale), round(width * scale)))
             for mirrored in (False, True)[: 1 + flip]:
-                logits = torch.tensor(predict(scaled[:, ::-1].copy() if mirrored else scaled))
-                total = total + softmax_at(logits.flip(-1) if mirrored else logits, height, width)
+                logits = predict(scaled[:, ::-1].copy() if mirrored else scaled)
+                total = total + upsample_softmax(
+                    logits[..., ::-1] if mirrored else logits, (height, width)
+                )
                 count += 1
-        return np.asarray((total / count).log().numpy())
+        with np.errstate(divide="ignore"):  # a probability of 0 excludes its class
+            return np.asarray(np.log(total / count))
 
     return predict_averaged
-
-
-def softmax_at(logits: Tensor, height: int, width: int) -> Tensor:
-    """Logits [C, h, w] -> probabilities [C, H, W]."""
-    full = functional.interpolate(
-        logits[None], (height, width), mode="bilinear", align_corners=False
-    )
-    return full[0].softmax(dim=0)
 
 
 def score(
