@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crf import DenseCrf
+from crf.dense_crf import MODES
 from engines.failures import UsageError
 from engines.labels import upsample
 from engines.spec import CrfParams
@@ -19,6 +20,7 @@ Floats = NDArray[np.float32]
 search = settings(deadline=None, max_examples=50)
 
 seeds = st.integers(0, 2**32)
+modes = st.sampled_from(MODES)
 sigmas = st.floats(0.5, 100) | st.sampled_from([1e3, 1e6, 1e9])
 tiny_sigmas = st.sampled_from([1e-9, 1e-6, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0])
 mild_weights = st.floats(0, 10)
@@ -54,11 +56,11 @@ class Case:
     def size(self) -> tuple[int, int]:
         return self.frame.shape[0], self.frame.shape[1]
 
-    def crf(self, params: CrfParams, backend: str) -> DenseCrf:
-        return DenseCrf(self.size, len(self.logits), params, backend)
+    def crf(self, params: CrfParams, backend: str, mode: str = "exact") -> DenseCrf:
+        return DenseCrf(self.size, len(self.logits), params, backend, mode)
 
-    def marginals(self, params: CrfParams, backend: str) -> Floats:
-        return self.crf(params, backend).marginals(self.frame, self.logits)
+    def marginals(self, params: CrfParams, backend: str, mode: str = "exact") -> Floats:
+        return self.crf(params, backend, mode).marginals(self.frame, self.logits)
 
 
 @st.composite
@@ -87,20 +89,24 @@ def assert_probabilities(marginals: Floats, case: Case) -> None:
 
 
 @search
-@given(cases(SCALES, excluded=True), parameters(any_weights))
-def test_marginals_are_probabilities(backend: str, case: Case, params: CrfParams) -> None:
-    crf = case.crf(params, backend)
+@given(cases(SCALES, excluded=True), parameters(any_weights), modes)
+def test_marginals_are_probabilities(
+    backend: str, case: Case, params: CrfParams, mode: str
+) -> None:
+    crf = case.crf(params, backend, mode)
     assert_probabilities(crf.marginals(case.frame, case.logits), case)
     assert crf.refine(case.frame, case.logits).max() < len(case.logits)
 
 
 @search
-@given(cases(), parameters(mild_weights, tiny_sigmas))
-def test_tiny_sigmas_work_or_are_refused(backend: str, case: Case, params: CrfParams) -> None:
+@given(cases(), parameters(mild_weights, tiny_sigmas), modes)
+def test_tiny_sigmas_work_or_are_refused(
+    backend: str, case: Case, params: CrfParams, mode: str
+) -> None:
     """Where a lattice would need more than its keys can tell apart."""
     said = advice = "raise sigma_alpha, sigma_beta or sigma_gamma"
     try:
-        assert_probabilities(case.marginals(params, backend), case)
+        assert_probabilities(case.marginals(params, backend, mode), case)
     except UsageError as refusal:
         said = str(refusal)
     assert advice in said
@@ -118,24 +124,24 @@ def test_renaming_the_classes_renames_the_marginals(
 
 
 @search
-@given(cases(), parameters(mild_weights), seeds)
+@given(cases(), parameters(mild_weights), seeds, modes)
 def test_a_constant_added_at_a_pixel_changes_nothing(
-    backend: str, case: Case, params: CrfParams, seed: int
+    backend: str, case: Case, params: CrfParams, seed: int, mode: str
 ) -> None:
     """Not one bit: eighths plus whole numbers are exact in float32."""
     constants = np.random.default_rng(seed).integers(-1000, 1000, case.logits.shape[1:])
     raised = replace(case, logits=case.logits + constants.astype(np.float32))
-    expected = case.marginals(params, backend)
-    np.testing.assert_array_equal(raised.marginals(params, backend), expected)
+    expected = case.marginals(params, backend, mode)
+    np.testing.assert_array_equal(raised.marginals(params, backend, mode), expected)
 
 
 @search
-@given(cases((1.0, 100.0)), parameters(st.just(0.0), tiny_sigmas))
+@given(cases((1.0, 100.0)), parameters(st.just(0.0), tiny_sigmas), modes)
 def test_without_weights_the_largest_logit_wins(
-    backend: str, case: Case, params: CrfParams
+    backend: str, case: Case, params: CrfParams, mode: str
 ) -> None:
     """Within rounding; and no sigma is too small for a lattice that is not built."""
-    labels = case.crf(params, backend).refine(case.frame, case.logits).astype(np.intp)
+    labels = case.crf(params, backend, mode).refine(case.frame, case.logits).astype(np.intp)
     scores = upsample(case.logits, case.size) / params.temperature
     chosen = np.take_along_axis(scores, labels[None], axis=0)[0]
     np.testing.assert_allclose(chosen, scores.max(axis=0), rtol=1e-5, atol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crf import DenseCrf
+from crf.dense_crf import MODES
 from crf.native_crf import NativeCrf
 from crf.numpy_crf import NumpyCrf
 from engines._native import simd_levels
@@ -34,13 +35,16 @@ SETTINGS = {
 TOLERANCE = 1e-4  # as against pydensecrf in test_parity.py; most seen here: 2.2e-5
 
 every_level = pytest.mark.parametrize("level", simd_levels())
+every_mode = pytest.mark.parametrize("mode", MODES)
 
 
-def assert_same(case: Case, params: CrfParams, level: str | None = None) -> None:
+def assert_same(
+    case: Case, params: CrfParams, level: str | None = None, fast: bool = False
+) -> None:
     """Marginals within TOLERANCE, and labels that are the oracle's but for ties within it."""
     frame, logits = case
-    core = NativeCrf(frame.shape[:2], len(logits), params, threads=2, level=level)
-    oracle = NumpyCrf(frame.shape[:2], params)
+    core = NativeCrf(frame.shape[:2], len(logits), params, fast, threads=2, level=level)
+    oracle = NumpyCrf(frame.shape[:2], params, fast)
     assert core.run(frame, logits, None) == oracle.run(frame, logits, None) == params.iterations
     expected = oracle.marginals()
     np.testing.assert_allclose(core.marginals(), expected, rtol=0, atol=TOLERANCE)
@@ -97,18 +101,34 @@ def test_equals_the_oracle_where_classes_are_excluded(scene: Scenes, level: str)
     assert_same((frame, logits), STOCK, level)
 
 
-def test_one_object_takes_logits_of_any_size(scene: Scenes) -> None:
+@every_level
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (53, 2), (61, 79), (105, 110)], ids=str)
+def test_the_fast_mode_equals_its_twin(
+    scene: Scenes, size: tuple[int, int], stride: int, level: str
+) -> None:
+    """Sharp logits, so that there are settled blocks and not."""
+    frame, logits = scene("textured", *size, 5)
+    logits = np.ascontiguousarray(3 * logits[:, ::stride, ::stride])
+    assert_same((frame, logits), SETTINGS["4,49,5|3,3"], level, fast=True)
+
+
+@every_mode
+def test_one_object_takes_logits_of_any_size(scene: Scenes, mode: str) -> None:
     frame, full = scene("textured", 104, 120)
-    crf = DenseCrf((104, 120), 4, STOCK, "cpu")
+    crf = DenseCrf((104, 120), 4, STOCK, "cpu", mode)
     for stride in (4, 1, 8, 4):
         logits = np.ascontiguousarray(full[:, ::stride, ::stride])
-        alone = DenseCrf((104, 120), 4, STOCK, "cpu").marginals(frame, logits)
+        alone = DenseCrf((104, 120), 4, STOCK, "cpu", mode).marginals(frame, logits)
         np.testing.assert_array_equal(crf.marginals(frame, logits), alone)
 
 
+@every_mode
 @pytest.mark.parametrize("kind", ["constant", "noise"], ids=["fewer", "more"])
-def test_nothing_is_left_of_a_frame_with_fewer_or_more_vertices(scene: Scenes, kind: str) -> None:
-    crf = DenseCrf((110, 130), 4, STOCK, "cpu")
+def test_nothing_is_left_of_a_frame_with_fewer_or_more_vertices(
+    scene: Scenes, kind: str, mode: str
+) -> None:
+    crf = DenseCrf((110, 130), 4, STOCK, "cpu", mode)
     case, other = scene("textured", 110, 130), scene(kind, 110, 130)
     before = crf.marginals(*case)
     crf.marginals(*other)
@@ -140,13 +160,14 @@ def test_read_only_and_strided_and_other_precisions(scene: Scenes) -> None:
     np.testing.assert_array_equal(crf.marginals(frame[:], doubles[::1]), expected)
 
 
+@every_mode
 @pytest.mark.parametrize("budget_ms", [1e-3, 0.0, -5.0])
-def test_a_spent_budget_is_one_iteration(scene: Scenes, budget_ms: float) -> None:
+def test_a_spent_budget_is_one_iteration(scene: Scenes, budget_ms: float, mode: str) -> None:
     frame, logits = scene("textured", 110, 130)
-    crf = DenseCrf((110, 130), 4, STOCK, "cpu")
+    crf = DenseCrf((110, 130), 4, STOCK, "cpu", mode)
     labels = crf.refine(frame, logits, budget_ms)
     assert crf.iterations_run == 1
-    one = DenseCrf((110, 130), 4, replace(STOCK, iterations=1), "cpu")
+    one = DenseCrf((110, 130), 4, replace(STOCK, iterations=1), "cpu", mode)
     np.testing.assert_array_equal(labels, one.refine(frame, logits))
 
 

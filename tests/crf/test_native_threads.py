@@ -25,22 +25,26 @@ SIZE = (220, 300)  # nine tiles
 
 
 def results(
-    case: Case, threads: int, level: str | None = None
+    case: Case, threads: int, level: str | None = None, fast: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    crf = NativeCrf(SIZE, len(case[1]), PARAMS, threads=threads, level=level)
+    crf = NativeCrf(SIZE, len(case[1]), PARAMS, fast, threads, level)
     crf.run(*case, None)
     return crf.labels(), crf.marginals()
 
 
 @pytest.mark.parametrize("level", simd_levels())
-@pytest.mark.parametrize(("kind", "classes"), [("textured", 21), ("noise", 2)])
+@pytest.mark.parametrize(
+    ("kind", "classes", "fast"),
+    [("textured", 21, False), ("noise", 2, False), ("textured", 21, True)],
+    ids=["21 classes", "noise", "fast"],
+)
 def test_any_number_of_threads_gives_the_same_bits(
-    scene: Scenes, kind: str, classes: int, level: str
+    scene: Scenes, kind: str, classes: int, fast: bool, level: str
 ) -> None:
     case = scene(kind, *SIZE, classes)
-    labels, marginals = results(case, 1, level)
+    labels, marginals = results(case, 1, level, fast)
     for threads in (1, 2, 3, 7):
-        again = results(case, threads, level)
+        again = results(case, threads, level, fast)
         np.testing.assert_array_equal(again[0], labels)
         np.testing.assert_array_equal(again[1], marginals)
 
