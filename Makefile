@@ -33,11 +33,14 @@ test: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard */native/*.h */native/*.cpp)
+	$(BIN)/python -m crf.compile_kernels
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
 
 bench: install
 	$(BIN)/python benchmarks/engines.py --bundle $(BUNDLE)
+	$(BIN)/python benchmarks/crf.py --bundle $(BUNDLE)
 
 # On a machine with an NVIDIA GPU: nothing may be skipped.
 gpu: install

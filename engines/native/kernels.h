@@ -17,7 +17,8 @@ struct Cell {
 
 constexpr int kOverrun = 15;  // lanes of the widest vector, less one
 
-// Values of class c lie at `planes + c * stride`; results are the same, bit for bit, on every level.
+// Values of class c lie at `planes + c * stride`; results are the same, bit for bit, on every
+// level.
 struct Kernels {
     // winner[i] = the first class with the largest planes[c][i]; NaN counts as the largest.
     void (*argmax)(const float* planes, ptrdiff_t stride, int classes, ptrdiff_t count,
@@ -27,9 +28,11 @@ struct Kernels {
                            ptrdiff_t count, float weight, uint8_t* winner);
     // One source row at the output columns of some cells, one after the other; writes up to
     // kOverrun values too many. `weight` is that of all output columns, and as much longer.
-    void (*stretch)(const float* row, const Cell* cells, int count, const float* weight, float* out);
+    void (*stretch)(const float* row, const Cell* cells, int count, const float* weight,
+                    float* out);
     // out[i] = (1 - weight) top[i] + weight bottom[i].
-    void (*between)(const float* top, const float* bottom, ptrdiff_t count, float weight, float* out);
+    void (*between)(const float* top, const float* bottom, ptrdiff_t count, float weight,
+                    float* out);
     // planes[c][i] becomes exp(planes[c][i]) / sum over c.
     void (*softmax)(float* planes, ptrdiff_t stride, int classes, ptrdiff_t count);
 };

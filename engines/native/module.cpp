@@ -62,6 +62,6 @@ NB_MODULE(_native, module) {
                "level"_a = "");
     module.def("upsample_softmax", &upsample_softmax, "logits"_a.noconvert(),
                "marginals"_a.noconvert(), "threads"_a, "level"_a = "");
-    module.def("blend", &blend, "frame"_a.noconvert(), "labels"_a.noconvert(), "table"_a.noconvert(),
-               "mixed"_a.noconvert(), "threads"_a);
+    module.def("blend", &blend, "frame"_a.noconvert(), "labels"_a.noconvert(),
+               "table"_a.noconvert(), "mixed"_a.noconvert(), "threads"_a);
 }

@@ -26,8 +26,8 @@ const Kernels& kernels_of(const std::string& wanted) {
     return baseline::kernels;
 }
 
-// Columns worked on at a time: two stretched rows of 21 classes and 256 columns fill 43 KB, a core's
-// first cache.
+// Columns worked on at a time: two stretched rows of 21 classes and 256 columns fill 43 KB, a
+// core's first cache.
 constexpr int kBlock = 256;
 
 // What all bands of one call share. Band y is the output rows between source rows y and y + 1.
@@ -129,8 +129,8 @@ void label_band(const Upsampling& job, const uint8_t* winners, int band, uint8_t
     rows.for_each_block(mixed, [&](const Cell* cells, int count, int columns) {
         uint8_t block[kBlock];
         for (int y = first; y < end; ++y) {
-            job.kernels.argmax_between(rows.top(), rows.bottom(), rows.kStride, job.classes, columns,
-                                       job.ys.weight[y], block);
+            job.kernels.argmax_between(rows.top(), rows.bottom(), rows.kStride, job.classes,
+                                       columns, job.ys.weight[y], block);
             const uint8_t* from = block;
             for (const Cell* cell = cells; cell < cells + count; from += (cell++)->columns) {
                 std::memcpy(row(y) + cell->first, from, cell->columns);

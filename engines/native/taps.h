@@ -32,8 +32,8 @@ inline std::vector<Cell> cells_of(const Taps& taps, int widest) {
     const int source = static_cast<int>(taps.first.size()) - 1;
     for (int low = 0; low < source; ++low) {
         for (int x = taps.first[low]; x < taps.first[low + 1]; x += widest) {
-            cells.push_back({low, std::min(low + 1, source - 1), x,
-                             std::min(widest, taps.first[low + 1] - x)});
+            cells.push_back(
+                {low, std::min(low + 1, source - 1), x, std::min(widest, taps.first[low + 1] - x)});
         }
     }
     return cells;

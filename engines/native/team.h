@@ -105,7 +105,9 @@ private:
 
     void wake() {
         if (sleepers_ == 0) return;
-        { std::lock_guard<std::mutex> lock(mutex_); }  // until the sleeper is truly asleep
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+        }  // until the sleeper is truly asleep
         changed_.notify_all();
     }
 
