@@ -72,7 +72,7 @@ def test_changing_frames_take_no_more_memory_than_the_worst(scene: Scenes) -> No
 def test_peak_memory_on_a_street(
     size: tuple[int, int], classes: int, params: CrfParams, most_mb: float
 ) -> None:
-    """Beyond the input's, with stride-4 logits, labels included; the SIMD level is chosen by class count."""
+    """Beyond the input's, with stride-4 logits, at the SIMD level chosen for these classes."""
     rng = np.random.default_rng(0)
     frame = StreetCamera(size).scene(30).frame
     logits = rng.normal(0, 2, (classes, size[0] // 4, size[1] // 4)).astype(np.float32)
