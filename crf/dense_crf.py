@@ -12,6 +12,8 @@ from engines.spec import CrfParams
 
 BACKENDS = ("cpu", "cuda", "numpy")
 MODES = ("exact", "fast")
+MOST_PIXELS_A_SIDE = 2**16 - 1  # the core keeps places in 16 bits each,
+MOST_PIXELS = 2**27  # and numbers lattice corners, 6 a pixel, in 31
 Floats = NDArray[np.float32]
 
 # For a model without settings of its own: a small kernel and two iterations. The stock settings
@@ -41,7 +43,7 @@ class DenseCrf:
     frame to frame. Results do not depend on the number of threads.
 
     Args:
-        size: Height and width of the frames, in pixels.
+        size: Height and width of the frames, at most 65535 and 2^27 pixels in all.
         classes: Number of classes C, 1 to 254.
         params: Weights and widths; `ModelSpec.crf` holds a model's own.
         backend: "cpu", the C++ core; "cuda"; or "numpy", the oracle that both are tested against.
@@ -66,7 +68,8 @@ class DenseCrf:
         mode: str = "exact",
         threads: int | None = None,
     ) -> None:
-        if min(size) < 1 or not 1 <= classes <= 254:
+        sides_fit = 1 <= min(size) and max(size) <= MOST_PIXELS_A_SIDE
+        if not (sides_fit and size[0] * size[1] <= MOST_PIXELS and 1 <= classes <= 254):
             raise ValueError(f"size {size} or {classes} classes out of range (1 to 254 classes)")
         self.size, self.classes, self.params = size, classes, params
         self.iterations_run = 0

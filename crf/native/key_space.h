@@ -5,6 +5,7 @@
 #include <cstdint>
 
 namespace deeplab {
+namespace DEEPLAB_LEVEL {
 
 // A key is a mixed-radix number of a position's first D lattice coordinates; the last one follows,
 // as they sum to 0. Each coordinate has room for the corners of every possible sample, and their
@@ -51,4 +52,5 @@ struct KeySpace {
     }
 };
 
+}  // namespace DEEPLAB_LEVEL
 }  // namespace deeplab

@@ -101,17 +101,16 @@ private:
 
     bool take_line(const float* logits, int y) {
         const size_t plane = size_t(height_) * width_;
-        bool finite = true;
         for (size_t at = size_t(y) * width_; at < size_t(y + 1) * width_; ++at) {
             float* values = &values_[at * shape_.stride()];
             for (int c = 0; c < shape_.classes(); ++c) values[c] = logits[c * plane + at];
             for (size_t c = shape_.classes(); c < shape_.stride(); ++c) values[c] = kNever;
-            finite &= subtract_largest(values);
+            if (!subtract_largest(values)) return false;  // NaN has no winner to look for
             Row row;
             shape_.load(row, values);
             winners_[at] = sure_winner(row);
         }
-        return finite;
+        return true;
     }
 
     bool subtract_largest(float* values) const {

@@ -33,7 +33,6 @@ public:
     explicit MeanField(const CrfSettings& settings)
         : settings_(settings),
           shape_(settings.classes),
-          team_(settings.threads),
           sampling_(settings.height, settings.width),
           logits_(settings.height, settings.width, shape_, margin(settings.parameters)),
           appearance_(shape_, settings.parameters.w1),
@@ -62,7 +61,7 @@ public:
 
     int run(const CrfTask& task) override {
         const double start = now_ms();
-        if (!logits_.take(team_, task.logits, task.logits_height, task.logits_width)) {
+        if (!logits_.take(team(), task.logits, task.logits_height, task.logits_width)) {
             return kRefused;
         }
         build(task.frame);
@@ -133,9 +132,11 @@ private:
         return std::min(0.5f * (std::fabs(p.w1) + std::fabs(p.w2)), 3.0f) * p.temperature;
     }
 
+    Team& team() { return team_.of(settings_.threads); }
+
     template <class F>
     void for_tiles(F&& f) {
-        team_.parallel_for(sampling_.samples().tiles, [&](int tile, int) { f(tile); });
+        team().parallel_for(sampling_.samples().tiles, [&](int tile, int) { f(tile); });
     }
 
     void build(const uint8_t* frame) {
@@ -154,22 +155,22 @@ private:
         Lattice<5>& a = appearance_.lattice();
         Lattice<2>& s = smoothness_.lattice();
         const Samples& samples = sampling_.samples();
-        if (appearance) a.reserve(samples, team_.size());
-        if (smoothness) s.reserve(samples, team_.size());
-        team_.parallel_for(samples.tiles, [&](int tile, int worker) {
+        if (appearance) a.reserve(samples, team().size());
+        if (smoothness) s.reserve(samples, team().size());
+        team().parallel_for(samples.tiles, [&](int tile, int worker) {
             if (appearance) a.embed(tile, worker);
             if (smoothness) s.embed(tile, worker);
         });
-        team_.parallel_for(2, [&](int which, int) {
+        team().parallel_for(2, [&](int which, int) {
             if (which == 0 && appearance) a.join();
             if (which == 1 && smoothness) s.join();
         });
-        team_.parallel_for(a.kCorners + s.kCorners, [&](int task, int worker) {
+        team().parallel_for(a.kCorners + s.kCorners, [&](int task, int worker) {
             const int axis = task - a.kCorners;
             if (axis < 0 && appearance) a.link(task, worker);
             if (axis >= 0 && smoothness) s.link(axis, worker);
         });
-        team_.parallel_for(2, [&](int which, int) {
+        team().parallel_for(2, [&](int which, int) {
             if (which == 0 && appearance) a.weigh();
             if (which == 1 && smoothness) s.weigh();
         });
@@ -282,13 +283,14 @@ private:
 
     // Join the tiles and blur along each axis; both kernels take their steps together.
     void blur() {
-        team_.run([&](int worker) {
-            const int workers = team_.size();
+        Team& team = this->team();
+        team.run([&](int worker) {
+            const int workers = team.size();
             if (appearance_) appearance_.merge(worker, workers);
             if (smoothness_) smoothness_.merge(worker, workers);
             const int axes = appearance_ ? appearance_.kAxes : smoothness_.kAxes;
             for (int axis = 0; axis < axes; ++axis) {
-                team_.barrier();
+                team.barrier();
                 if (appearance_) appearance_.blur(axis, worker, workers);
                 if (smoothness_ && axis < smoothness_.kAxes)
                     smoothness_.blur(axis, worker, workers);
@@ -300,7 +302,7 @@ private:
 
     const CrfSettings settings_;
     const RowShape<K> shape_;
-    Team team_;
+    LastingTeam team_;
     Sampling sampling_;
     LogitMap<K> logits_;
     GaussianKernel<5, K> appearance_;

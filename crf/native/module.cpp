@@ -48,11 +48,12 @@ public:
                 frame.shape(1) == size_t(settings_.width));
         require(logits.shape(0) == size_t(settings_.classes) && logits.size() > 0);
         nb::gil_scoped_release free;
-        return solver_->run(
-            {frame.data(), logits.data(), int(logits.shape(1)), int(logits.shape(2)), budget_ms});
+        return iterations_ = solver_->run({frame.data(), logits.data(), int(logits.shape(1)),
+                                           int(logits.shape(2)), budget_ms});
     }
 
     void labels(const Labels& out) {
+        require_result();
         require(out.shape(0) == size_t(settings_.height) &&
                 out.shape(1) == size_t(settings_.width));
         nb::gil_scoped_release free;
@@ -60,6 +61,7 @@ public:
     }
 
     void marginals(const Marginals& out) {
+        require_result();
         require(out.shape(0) == size_t(settings_.classes) &&
                 out.shape(1) == size_t(settings_.height) &&
                 out.shape(2) == size_t(settings_.width));
@@ -74,8 +76,13 @@ private:
         if (!fits) throw std::invalid_argument("an array of another shape than the solver's");
     }
 
+    void require_result() const {
+        if (iterations_ == CrfSolver::kRefused) throw std::logic_error("no frame has been run");
+    }
+
     const CrfSettings settings_;
     const std::unique_ptr<CrfSolver> solver_;
+    int iterations_ = CrfSolver::kRefused;  // of the last frame
 };
 
 }  // namespace

@@ -161,11 +161,11 @@ public:
             here[k] = load(values + (chain[first] & ~kLast) * stride + k * kLanes);
         }
         for (int i = first; i < last; ++i) {
-            // The list is padded, so looking ahead is safe; what follows the end of a chain is the
-            // start of another, which counts as nothing.
+            // The list is padded, so looking ahead is safe. What follows the end of a chain is the
+            // start of another, which counts as nothing, or another worker's, which is not read.
             __builtin_prefetch(values + (chain[i + kAhead] & ~kLast) * stride, 1);
             float* value = values + (chain[i] & ~kLast) * stride;
-            const float* after = values + (chain[i + 1] & ~kLast) * stride;
+            const float* after = values + (chain[i + 1 < last ? i + 1 : i] & ~kLast) * stride;
             const Int linked = Int{} + (int32_t(chain[i] >> 31) - 1);
             for (int k = 0; k < used; ++k) {
                 const Vec next = load(after + k * kLanes);

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 namespace deeplab {
 
 // A fixed number of workers, of which the caller is number 0, so Team(1) starts no thread at all.
@@ -129,6 +131,30 @@ private:
     std::atomic<int> working_{0}, arrived_{0}, sleepers_{0};
     std::mutex mutex_;
     std::condition_variable changed_;
+};
+
+// A team that stays. In a forked child, which no thread is copied to, it is a new one.
+class LastingTeam {
+public:
+    ~LastingTeam() { leave_to_parent(); }
+
+    Team& of(int threads) {
+        leave_to_parent();
+        if (!team_ || team_->size() != threads) {
+            team_.reset();
+            team_ = std::make_unique<Team>(threads);
+            process_ = getpid();
+        }
+        return *team_;
+    }
+
+private:
+    void leave_to_parent() {
+        if (process_ != getpid()) (void)team_.release();
+    }
+
+    std::unique_ptr<Team> team_;
+    pid_t process_ = 0;
 };
 
 }  // namespace deeplab

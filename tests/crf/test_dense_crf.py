@@ -183,7 +183,11 @@ def test_without_a_gpu_there_is_no_other_backend_instead(monkeypatch: pytest.Mon
         DenseCrf((8, 8), 4, STOCK, backend="cuda")
 
 
-@pytest.mark.parametrize(("size", "classes"), [((0, 8), 4), ((8, 8), 0), ((8, 8), 255)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "classes"),
+    [((0, 8), 4), ((1, 2**16), 4), ((2**14, 2**14), 4), ((8, 8), 0), ((8, 8), 255)],
+    ids=str,
+)
 def test_sizes_out_of_range(size: tuple[int, int], classes: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
         DenseCrf(size, classes, STOCK)

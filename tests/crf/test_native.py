@@ -135,6 +135,20 @@ def test_nothing_is_left_of_a_frame_with_fewer_or_more_vertices(
     np.testing.assert_array_equal(crf.marginals(*case), before)
 
 
+@every_level
+@pytest.mark.parametrize("classes", [1, 4, 8, 16, 19, 32, 64, 254])
+@pytest.mark.parametrize("bad", [-np.inf, np.inf, np.nan])
+def test_a_pixel_without_a_largest_logit_is_refused(
+    scene: Scenes, bad: float, classes: int, level: str
+) -> None:
+    """Also where classes fill their vectors, so that no padding is left to be the largest."""
+    frame, logits = scene("textured", 8, 8, classes)
+    logits[:, 5, 3] = bad
+    for fast in (False, True):
+        with pytest.raises(Refused, match="NaN or infinity"):
+            NativeCrf((8, 8), classes, STOCK, fast, 2, level).run(frame, logits, None)
+
+
 def test_a_refused_frame_leaves_the_next_one_as_it_is(scene: Scenes) -> None:
     frame, logits = scene("textured", 45, 70)
     bad = logits.copy()
@@ -183,3 +197,9 @@ def test_a_budget_asks_for_no_iteration_that_the_settings_do_not(scene: Scenes) 
     crf = DenseCrf((45, 70), 4, replace(STOCK, iterations=0), "cpu")
     crf.refine(*scene("textured", 45, 70), budget_ms=1e9)
     assert crf.iterations_run == 0
+
+
+def test_there_are_no_labels_before_a_frame() -> None:
+    crf = NativeCrf((4, 4), 3, CrfParams(2, 40, 5, 1, 1, iterations=2))
+    with pytest.raises(RuntimeError, match="no frame has been run"):
+        crf.labels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -100,3 +101,25 @@ def test_objects_take_their_threads_with_them(scene: Scenes) -> None:
     for _ in range(30):
         DenseCrf((20, 30), 4, PARAMS, "cpu", threads=4).refine(frame, logits)
     assert len(list(Path("/proc/self/task").iterdir())) < before + 4
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from crf.native_crf import NativeCrf
+from engines.spec import CrfParams
+
+crf = NativeCrf((50, 60), 4, CrfParams(2, 40, 5, 1, 1, iterations=2), threads=3)
+frame, logits = np.zeros((50, 60, 3), np.uint8), np.zeros((4, 50, 60), np.float32)
+crf.run(frame, logits, None)
+child = os.fork()
+crf.run(frame, logits, None)
+del crf
+sys.exit(0 if child == 0 else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_gets_threads_of_its_own() -> None:
+    """Without them it would wait for ever for threads that a fork does not copy."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
