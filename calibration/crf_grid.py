@@ -26,20 +26,21 @@ STOCK = {
 }
 
 
-def ladder(low: float, high: float) -> tuple[float, ...]:
-    """Values from `low` to `high`, each √2 times the one before, in two digits."""
-    steps = round(2 * np.log2(high / low))
-    return tuple(float(f"{low * 2 ** (i / 2):.2g}") for i in range(steps + 1))
+def ladder(low: float, high: float, rungs: int) -> tuple[float, ...]:
+    """Values from `low` to `high` with so many rungs to each doubling, in two digits."""
+    steps = round(rungs * np.log2(high / low))
+    return tuple(float(f"{low * 2 ** (i / rungs):.2g}") for i in range(steps + 1))
 
 
+# The smoothness term gets wide rungs: on CamVid val √2 there moved no score by more than 0.1.
 AXES: dict[str, tuple[float, ...]] = {
-    "w1": ladder(0.5, 16),
-    "sigma_alpha": ladder(5, 160),
-    "sigma_beta": ladder(2, 32),
-    "w2": (0.0, *ladder(0.25, 8)),
-    "sigma_gamma": ladder(1, 8),
+    "w1": ladder(0.5, 16, rungs=2),
+    "sigma_alpha": ladder(5, 160, rungs=2),
+    "sigma_beta": ladder(2, 32, rungs=2),
+    "w2": (0.0, *ladder(0.25, 8, rungs=1)),
+    "sigma_gamma": ladder(1, 8, rungs=1),
     "iterations": (1, 2, 3, 5),
-    "temperature": ladder(0.5, 4),
+    "temperature": ladder(0.5, 4, rungs=2),
 }
 
 

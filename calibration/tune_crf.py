@@ -1,7 +1,7 @@
 """Find the CRF settings that help a bundle's model on labelled frames, or that none do.
 
 The bundle's engine runs once over the frames; then settings are searched coarse to fine, off among
-them, by mIoU + boundary F, cross-validated over contiguous blocks of frames (crf_search.py says
+them, by mIoU and boundary F, cross-validated over contiguous blocks of frames (crf_search.py says
 exactly how). The winner, or "off" where the gain is below noise, is written into the bundle with
 its evidence, and into the spec beside the model's weights if --spec names it or the bundle was
 built from the weights that ship here.

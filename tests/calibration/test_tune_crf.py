@@ -16,6 +16,7 @@ from PIL import Image
 
 from calibration import crf_frames, crf_search, crf_spec
 from calibration import tune_crf as script
+from calibration.crf_evidence import NOISE
 from calibration.crf_frames import CachedFrame, load_frames
 from calibration.crf_grid import Candidate
 from calibration.crf_trials import Masks, Trials
@@ -127,7 +128,7 @@ def test_a_crf_that_helps_is_chosen_written_and_reproduced(
     result = tune(bundle, data, "--plot", str(plot))
     before, after = result["before"], result["after"]
     assert result["verdict"].startswith("on: ")
-    assert after["miou"] > before["miou"] + 1
+    assert after["miou"] >= before["miou"] + NOISE
     assert after["boundary_f"] > before["boundary_f"]
     assert after["trimap_accuracy"] > before["trimap_accuracy"]
     assert set(after["per_class"]) == set(CLASSES)

@@ -14,8 +14,9 @@ from engines.spec import CrfParams
 ON_GRID = CrfParams(2, 40, 8, 1, 2, 2, 1)
 
 
-def test_a_ladder_doubles_every_two_rungs() -> None:
-    assert ladder(1, 4) == (1.0, 1.4, 2.0, 2.8, 4.0)
+def test_a_ladder_doubles_after_so_many_rungs() -> None:
+    assert ladder(1, 4, rungs=2) == (1.0, 1.4, 2.0, 2.8, 4.0)
+    assert ladder(1, 4, rungs=1) == (1.0, 2.0, 4.0)
 
 
 def test_draws_follow_from_the_seed_and_use_every_value_equally_often() -> None:

@@ -11,7 +11,7 @@ import pytest
 from calibration import crf_search
 from calibration.crf_evidence import judge
 from calibration.crf_grid import Candidate
-from calibration.crf_search import FOLDS, GAP, best, cross_validate, join, objective, search
+from calibration.crf_search import FOLDS, GAP, PRICE, best, cross_validate, join, objective, search
 from engines.spec import CrfParams
 from scenes.scores import Summary
 
@@ -28,7 +28,7 @@ class Scripted:
     """Trials whose scores fall with the distance, in rungs, from an optimum per frame."""
 
     optimum: dict[int, CrfParams]
-    peak: float = 5.0
+    peak: float = 20.0
     loss: float = 0.0  # of mIoU, for every setting
     asked: list[tuple[list[Candidate], list[int]]] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Scripted:
     def mean(self, candidate: Candidate, frames: Sequence[int]) -> Summary:
         if candidate is None:
             return summary(60.0, 50.0)
-        gains = [self.peak - 0.3 * rungs(candidate, self.optimum[f]) for f in frames]
+        gains = [self.peak - rungs(candidate, self.optimum[f]) for f in frames]
         return summary(60.0 - self.loss, 50.0 + sum(gains) / len(gains))
 
     def announce(self, stage: str) -> None:
@@ -76,7 +76,7 @@ def test_the_search_is_deterministic() -> None:
 
 @pytest.mark.parametrize(
     ("peak", "loss"),
-    [pytest.param(-1.0, 0.0, id="nothing helps"), pytest.param(5.0, 0.5, id="all lose mIoU")],
+    [pytest.param(-1.0, 0.0, id="nothing helps"), pytest.param(20.0, 0.5, id="all lose mIoU")],
 )
 def test_off_wins_where_nothing_helps_or_edges_cost_classes(peak: float, loss: float) -> None:
     trials = Scripted(dict.fromkeys(range(20), OPTIMUM), peak=peak, loss=loss)
@@ -111,9 +111,10 @@ def test_each_fold_gets_the_best_of_the_others_not_its_own() -> None:
     assert rungs(first.chosen, OPTIMUM) < rungs(first.chosen, OTHER)
 
 
-def test_the_objective_is_the_sum_and_survives_frames_without_boundaries() -> None:
-    assert objective(summary(60.0, 50.0)) == 110.0
-    assert objective(summary(60.0, None)) == 60.0
+def test_the_objective_weighs_edges_and_iterations_and_survives_frames_without_boundaries() -> None:
+    assert objective(None, summary(60.0, 50.0)) == 60 + 50 / 4
+    assert objective(OPTIMUM, summary(60.0, 50.0)) == pytest.approx(72.5 - 3 * PRICE)
+    assert objective(None, summary(60.0, None)) == 60.0
 
 
 @pytest.mark.parametrize(
