@@ -15,7 +15,7 @@ from engines.atomic import write_bytes
 from scenes.scores import Summary
 
 GREY, BLUE, RED = "#9aa0a6", "#1d6fdc", "#d62828"
-WIDEST = 6.0  # points below off; what harms more is drawn at the rim, with its numbers
+RIM = (-1.0, -2.0)  # mIoU and boundary F lost; what loses more is drawn there, with its numbers
 
 
 def draw(tuning: Tuning, path: Path) -> None:
@@ -41,12 +41,16 @@ def draw(tuning: Tuning, path: Path) -> None:
 
 def published(axes: Axes, gains: Sequence[Gain]) -> None:
     """Settings that have a name, with it, and with their numbers where they lie at the rim."""
-    for gain in gains:
+    for turn, gain in enumerate(gains):
         x, y = place(gain)
         axes.plot(x, y, "s", color=BLUE)
         beyond = (x, y) != (gain.miou, gain.boundary_f or 0.0)
         numbers = f" ({gain.miou:+.1f}, {gain.boundary_f or 0.0:+.1f})" if beyond else ""
-        axes.annotate(f"{gain.name}{numbers}", (x, y), (6, 6), textcoords="offset points", size=8)
+        side = "left" if x == RIM[0] else "right"
+        shift = (8 if side == "left" else -8, -12 if turn % 2 else 5)  # neighbours' names apart
+        axes.annotate(
+            f"{gain.name}{numbers}", (x, y), shift, textcoords="offset points", size=8, ha=side
+        )
 
 
 def winner(axes: Axes, before: Summary, after: Summary, filled: bool, label: str) -> None:
@@ -59,4 +63,4 @@ def winner(axes: Axes, before: Summary, after: Summary, filled: bool, label: str
 
 def place(gain: Gain) -> tuple[float, float]:
     """Where a candidate is drawn: its gains, no lower than the rim."""
-    return max(gain.miou, -WIDEST), max(gain.boundary_f or 0.0, -WIDEST)
+    return max(gain.miou, RIM[0]), max(gain.boundary_f or 0.0, RIM[1])

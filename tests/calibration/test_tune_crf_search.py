@@ -45,7 +45,7 @@ class Scripted:
         if candidate is None:
             return summary(60.0, 50.0)
         gains = [self.peak - rungs(candidate, self.optimum[f]) for f in frames]
-        return summary(60.0 - self.loss, 50.0 + sum(gains) / len(gains))
+        return summary(60.0 - self.loss, 50.0 + 3 * sum(gains) / len(gains))
 
     def announce(self, stage: str) -> None:
         assert stage
@@ -111,10 +111,18 @@ def test_each_fold_gets_the_best_of_the_others_not_its_own() -> None:
     assert rungs(first.chosen, OPTIMUM) < rungs(first.chosen, OTHER)
 
 
-def test_the_objective_weighs_edges_and_iterations_and_survives_frames_without_boundaries() -> None:
-    assert objective(None, summary(60.0, 50.0)) == 60 + 50 / 4
-    assert objective(OPTIMUM, summary(60.0, 50.0)) == pytest.approx(72.5 - 3 * PRICE)
-    assert objective(None, summary(60.0, None)) == 60.0
+def test_the_objective_counts_a_loss_twice_edges_a_tenth_and_a_price_per_iteration() -> None:
+    classes: list[dict[str, float | None]] = [
+        {"road": 50.0, "pole": 10.0, "car": 0.0, "sky": None},
+        {"road": 53.0, "pole": 9.0, "car": None, "sky": None},
+    ]
+    off, on = (replace(summary(30.0, 50.0), per_class=iou) for iou in classes)
+    assert objective(None, off, off) == 0
+    assert objective(None, off, on) == (3 - 2 * 1) / 2
+    edges = replace(on, boundary_f=55.0)
+    assert objective(OPTIMUM, off, edges) == pytest.approx(0.5 + 0.5 - 3 * PRICE)
+    flat = summary(60.0, None)
+    assert objective(None, flat, flat) == 0
 
 
 @pytest.mark.parametrize(
