@@ -68,7 +68,7 @@ class DenseCrf:
         mode: str = "exact",
         threads: int | None = None,
     ) -> None:
-        sides_fit = 1 <= min(size) and max(size) <= MOST_PIXELS_A_SIDE
+        sides_fit = min(size) >= 1 and max(size) <= MOST_PIXELS_A_SIDE
         if not (sides_fit and size[0] * size[1] <= MOST_PIXELS and 1 <= classes <= 254):
             raise ValueError(f"size {size} or {classes} classes out of range (1 to 254 classes)")
         self.size, self.classes, self.params = size, classes, params
