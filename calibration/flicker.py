@@ -8,6 +8,7 @@ frozen mask cannot look good. Both columns come from the same logits.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from engines.failures import Refused, UsageError
 
 if TYPE_CHECKING:
     from calibration.clips import Clip
-    from crf.dense_crf import DenseCrf
     from crf.temporal import Floats
     from engines.session import Session
     from engines.spec import ModelSpec
@@ -136,7 +136,7 @@ def measure(clip: Clip, session: Session, crf: str) -> Row:
     from engines.preprocess import fit_frame
 
     temporal, spent, frames = TemporalEvidence(), 0.0, 0
-    label = Labeller(session.spec, crf)
+    label = labeller(session.spec, crf)
     off, on, perfect = (Column(session.spec.classes) for _ in range(3))
     for frame, truth in tqdm(clip.frames, clip.name, unit="frame", disable=None):
         image = fit_frame(frame, session.spec.input_size)
@@ -162,24 +162,15 @@ def measure(clip: Clip, session: Session, crf: str) -> Row:
     )
 
 
-class Labeller:
+def labeller(spec: ModelSpec, crf: str) -> Callable[[Frame, Floats], Labels]:
     """Labels [H, W] of a frame from its logits, with or without the CRF of the model."""
+    from crf.dense_crf import MILD
+    from crf.refinement import Refinement
+    from engines.labels import upsample_argmax
 
-    def __init__(self, spec: ModelSpec, crf: str) -> None:
-        self._spec, self._mode = spec, crf
-        self._crf: DenseCrf | None = None
-
-    def __call__(self, frame: Frame, logits: Floats) -> Labels:
-        from crf.dense_crf import MILD, DenseCrf
-        from engines.labels import upsample_argmax
-
-        size = (frame.shape[0], frame.shape[1])
-        if self._mode == "off":
-            return upsample_argmax(logits, size)
-        if self._crf is None or self._crf.size != size:
-            params = self._spec.crf or MILD
-            self._crf = DenseCrf(size, len(self._spec.classes), params, mode=self._mode)
-        return self._crf.refine(frame, logits)
+    if crf == "off":
+        return lambda frame, logits: upsample_argmax(logits, (frame.shape[0], frame.shape[1]))
+    return Refinement(len(spec.classes), spec.crf or MILD, crf)
 
 
 class Column:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from engines.failures import UsageError
 from engines.spec import CrfParams, ModelSpec
 from runtime.pipeline import Labels, Logits
 from runtime.source import Image
-
-if TYPE_CHECKING:
-    from crf.dense_crf import DenseCrf
 
 MODES = ("auto", "off", "fast", "exact")
 
@@ -29,27 +25,22 @@ class CrfRefiner:
     def __init__(
         self, params: CrfParams, classes: int, mode: str, budget_ms: float | None = None
     ) -> None:
-        self._params = params
-        self._classes = classes
-        self._mode = mode
+        from crf.refinement import Refinement
+
+        self._refine = Refinement(classes, params, mode)
         self._budget_ms = budget_ms
-        self._crf: DenseCrf | None = None
         self.iterations: Counter[int] = Counter()  # how many frames got how many
 
     def refine(self, frame: Image, logits: Logits) -> Labels:
         """Labels [H, W] of a frame [H, W, 3] and its logits [C, h, w]."""
-        from crf.dense_crf import DenseCrf
-
         size = (frame.shape[0], frame.shape[1])
         if size[0] < logits.shape[1] or size[1] < logits.shape[2]:
             raise UsageError(
                 f"a frame of {size[1]}x{size[0]} is smaller than the model's logits "
                 f"({logits.shape[2]}x{logits.shape[1]}): use --crf off"
             )
-        if self._crf is None or self._crf.size != size:
-            self._crf = DenseCrf(size, self._classes, self._params, mode=self._mode)
-        labels = self._crf.refine(frame, logits, self._budget_ms)
-        self.iterations[self._crf.iterations_run] += 1
+        labels = self._refine(frame, logits, self._budget_ms)
+        self.iterations[self._refine.iterations_run] += 1
         return labels
 
 

@@ -16,10 +16,11 @@ from engines.command import parser, run_command
 from engines.failures import Refused, UsageError
 
 if TYPE_CHECKING:
+    from crf.refinement import Refinement
     from engines.session import Session
     from engines.spec import ModelSpec
     from scenes.scores import Summary
-    from train.evaluation import Predict, Refinement
+    from train.evaluation import Predict
 
 FLAVOURS = ("u8", "s8")
 CRF_MODES = ("off", "fast", "exact")
@@ -127,7 +128,7 @@ def crf_of(spec: ModelSpec, mode: str) -> Refinement | None:
     if mode == "off":
         return None
     from crf.dense_crf import MILD
-    from train.evaluation import Refinement
+    from crf.refinement import Refinement
 
     return Refinement(len(spec.classes), spec.crf or MILD, mode)
 

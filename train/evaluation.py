@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from crf.dense_crf import DenseCrf
+from crf.refinement import Refinement
 from engines.labels import upsample_argmax, upsample_softmax
 from engines.preprocess import fit_frame
 from engines.session import Session
-from engines.spec import CrfParams, ModelSpec
-from scenes.dataset import Dataset, Frame, Labels
+from engines.spec import ModelSpec
+from scenes.dataset import Dataset, Frame
 from scenes.scores import ConfusionMatrix, SegmentationScores, Summary
 from train.deployable import Deployable
 
@@ -76,20 +76,6 @@ def score(
         )
         scores.add(scene.labels, labels)
     return scores.summary()
-
-
-class Refinement:
-    """The CRF instead of the arg max, built once per frame size."""
-
-    def __init__(self, classes: int, params: CrfParams, mode: str) -> None:
-        self._classes, self._params, self._mode = classes, params, mode
-        self._built: dict[tuple[int, int], DenseCrf] = {}
-
-    def __call__(self, frame: Frame, logits: Logits) -> Labels:
-        size = (frame.shape[0], frame.shape[1])
-        if size not in self._built:
-            self._built[size] = DenseCrf(size, self._classes, self._params, mode=self._mode)
-        return self._built[size].refine(frame, logits)
 
 
 def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
