@@ -80,8 +80,9 @@ def check_row(row: dict[str, Any], machine: dict[str, Any]) -> None:
     assert split["iterations"] == 5
     assert split["build_ms"] + 5 * split["iteration_ms"] == pytest.approx(row["ours_ms"])
     assert all(value > 0 for value in row["peer_split"].values())
-    rate = machine[f"cpu_{row['threads']}_gb_s"]  # rounded to a tenth
-    assert traffic["bound_ms"] == pytest.approx(traffic["streamed_mb"] / rate, abs=0.1)
+    rate = machine[f"cpu_{row['threads']}_gb_s"]
+    rounding = 0.0501  # the machine's rate is printed to a tenth, which is much of a small one
+    assert traffic["streamed_mb"] / traffic["bound_ms"] == pytest.approx(rate, abs=rounding)
     moved = traffic["streamed_mb"] + traffic["tables_mb"]
     assert traffic["gb_s"] == pytest.approx(moved / split["iteration_ms"])
     assert row["peak_mb"] > 0
