@@ -1,7 +1,7 @@
 """What a dataset is, and how one is named on the command line.
 
-`SPEC` is `camvid:DIR`, `folder:DIR` or `street:` (procedural, endless, labelled; options after `?`:
-`street:?seed=7&frames=200`).
+`SPEC` is `camvid:DIR`, `folder:DIR` or `street:` (procedural, endless, labelled). Options follow
+a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def open_dataset(spec: str, split: str) -> Dataset:
 
     kind, _, rest = spec.partition(":")
     readers: dict[str, Callable[[str, str], Dataset]] = {
-        "camvid": CamVid,
+        "camvid": CamVid.from_options,
         "folder": Folder,
         "street": Street.from_options,
     }

@@ -11,6 +11,8 @@ from PIL import Image
 from scenes.camvid import CLASSES, CamVid
 from scenes.dataset import IGNORE, DatasetError, open_dataset
 
+DRIVES = {"0001TP": 62, "0006R0": 101, "0016E5": 204}
+
 
 def write(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +88,61 @@ def test_sizes_must_agree(camvid: Path) -> None:
 def test_an_unknown_data_set_lists_the_known_ones(spec: str) -> None:
     with pytest.raises(DatasetError, match=r"expected one of camvid:, folder:, street:"):
         open_dataset(spec, "val")
+
+
+@pytest.fixture
+def drives(tmp_path: Path) -> Path:
+    names = {"train": ("0001TP_1", "0006R0_f1", "0016E5_1"), "val": ("0016E5_2",)}
+    for split, stems in names.items():
+        for stem in stems:
+            write(tmp_path / split / f"{stem}.png", np.zeros((6, 8, 3), np.uint8))
+            write(tmp_path / f"{split}annot" / f"{stem}.png", np.zeros((6, 8), np.uint8))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("", ["0001TP_1", "0006R0_f1", "0016E5_1"]),
+        ("?", ["0001TP_1", "0006R0_f1", "0016E5_1"]),
+        ("?only=0006R0", ["0006R0_f1"]),
+        ("?without=0006R0", ["0001TP_1", "0016E5_1"]),
+        ("?without=0006R0,0001TP", ["0016E5_1"]),
+        ("?only=0001TP,0006R0&without=0001TP", ["0006R0_f1"]),
+    ],
+)
+def test_sequences_are_chosen_by_name(drives: Path, options: str, names: list[str]) -> None:
+    dataset = open_dataset(f"camvid:{drives}{options}", "train")
+    assert [scene.name for scene in dataset] == names
+    assert len(dataset) == len(names)
+
+
+def test_a_sequence_of_another_split_may_be_left_out(drives: Path) -> None:
+    assert len(open_dataset(f"camvid:{drives}?without=0006R0", "val")) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("only=0006r0", r"no CamVid sequence '0006r0' in .*: it has 0001TP, 0006R0, 0016E5"),
+        ("without=0006R0,", r"no CamVid sequence ''"),
+        ("only=0006R0", r"leave no frame of .*val: it has 0016E5"),
+        ("without=0016E5", r"leave no frame of .*val: it has 0016E5"),
+        ("every=2", r"camvid: has no option 'every=2': it knows only=SEQUENCE"),
+        ("only", r"camvid: has no option 'only'"),
+    ],
+)
+def test_a_choice_that_cannot_be_met_says_why(drives: Path, options: str, sentence: str) -> None:
+    with pytest.raises(DatasetError, match=sentence):
+        open_dataset(f"camvid:{drives}?{options}", "val")
+
+
+@pytest.mark.data
+def test_the_real_sequences(deeplab_data: Path) -> None:
+    whole = f"camvid:{deeplab_data / 'camvid'}"
+    lengths = {name: len(open_dataset(f"{whole}?only={name}", "train")) for name in DRIVES}
+    assert lengths == DRIVES
+    assert len(open_dataset(f"{whole}?without=0006R0", "train")) == 62 + 204
 
 
 @pytest.mark.data
