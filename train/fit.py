@@ -46,7 +46,8 @@ def parse(argv: list[str] | None) -> Options:
         "--data", action="append", required=True, metavar="SPEC", help="labelled frames; repeatable"
     )
     add("--split", help="training split (%(default)s)")
-    add("--val-split", help="validation split of the first --data (%(default)s)")
+    add("--val-data", metavar="SPEC", help="labelled frames to validate on (the first --data)")
+    add("--val-split", help="their split (%(default)s)")
     add("--mix", metavar="SPEC", help="draw random frames of this dataset into every epoch")
     add("--mix-share", type=float, help="their share of an epoch (%(default)s)")
     add("--architecture", metavar="NAME", help="%(default)s")
@@ -63,11 +64,15 @@ def parse(argv: list[str] | None) -> Options:
     add("--backbone-rate", type=float, help="the backbone's factor on it (%(default)s)")
     add("--weight-decay", type=float, help="%(default)s")
     add("--ema", type=float, help="decay of the weights' moving average (%(default)s)")
+    add("--lovasz", type=float, metavar="W", help="add W times the Lovász loss (%(default)s)")
+    add("--class-mix", type=float, metavar="P", help="paste rare classes with probability P (0)")
+    add("--scale", type=float, nargs=2, metavar="S", help="range of random scales (0.5 2)")
     add("--validate-every", type=int, metavar="N", help="epochs (%(default)s)")
     add("--threads", type=int, help="0 = PyTorch's choice")
     add("--seed", type=int, help="%(default)s")
     values = vars(p.parse_args(argv))
-    return Options(**values | {"data": tuple(values["data"])})
+    tuples = {name: tuple(values[name]) for name in ("data", "scale")}
+    return Options(**values | tuples)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -97,7 +102,7 @@ def run(options: Options) -> Result:
     network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
     others = preload(data.mix, spec.input_size) if data.mix else []
-    samples = samples_of(scenes, others, options)
+    samples = samples_of(scenes, others, len(spec.classes), options)
     if options.init and not options.resume:
         initialise(network, options.init, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
@@ -121,7 +126,7 @@ def open_data(options: Options) -> Data:
     from scenes.dataset import open_dataset
 
     training = [open_dataset(name, options.split) for name in options.data]
-    validation = open_dataset(options.data[0], options.val_split)
+    validation = open_dataset(options.val_data or options.data[0], options.val_split)
     mix = open_dataset(options.mix, options.split) if options.mix else None
     for other in [*training[1:], validation, *([mix] if mix else [])]:
         if other.classes != training[0].classes:
@@ -132,13 +137,16 @@ def open_data(options: Options) -> Data:
     return Data(training, validation, mix)
 
 
-def samples_of(scenes: list[Scene], others: list[Scene], options: Options) -> Samples:
+def samples_of(scenes: list[Scene], others: list[Scene], classes: int, options: Options) -> Samples:
     """The samples of an epoch: all scenes, and as many mixed-in ones as make up their share."""
-    from train.samples import Samples
+    from train.class_mix import ClassMix
+    from train.samples import Samples, augmentation
 
     share = options.mix_share
     mixed_in = round(len(scenes) * share / (1 - share)) if others else 0
-    samples = Samples(scenes, options.input_size, options.crop, others, mixed_in)
+    augment = augmentation(options.input_size, options.crop, options.scale)
+    mixing = ClassMix(scenes, classes, options.class_mix) if options.class_mix else None
+    samples = Samples(scenes, augment, others, mixed_in, mixing)
     if len(samples) < options.batch:
         raise Refused(
             f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"

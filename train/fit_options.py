@@ -18,6 +18,7 @@ class Options:
 
     data: tuple[str, ...]
     split: str = "train"
+    val_data: str | None = None  # None = the first of `data`
     val_split: str = "val"
     mix: str | None = None  # a dataset whose random frames fill `mix_share` of each epoch
     mix_share: float = 0.2
@@ -35,6 +36,9 @@ class Options:
     backbone_rate: float = 0.3  # times the learning rate: pretrained layers need to move less
     weight_decay: float = 0.01
     ema: float = 0.995
+    lovasz: float = 0.0  # its share beside the cross-entropy's 1
+    class_mix: float = 0.0  # probability that a sample receives another one's rare classes
+    scale: tuple[float, float] = (0.5, 2.0)
     validate_every: int = 5
     threads: int = 0  # 0 = PyTorch's choice
     seed: int = 0
@@ -53,6 +57,10 @@ class Options:
             raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema} is not in [0, 1)")
+        if not 0 <= self.class_mix <= 1 or self.lovasz < 0:
+            raise UsageError("--class-mix must lie between 0 and 1, --lovasz must not be negative")
+        if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise UsageError("--scale takes two factors, the smaller first, e.g. 0.5 2")
 
     def settings(self) -> dict[str, Any]:
         """What defines the run, as plain data: a resumed part must agree with it."""

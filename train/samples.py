@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from engines.preprocess import fit_frame
 from scenes.dataset import IGNORE, Dataset, DatasetError, Labels, Scene
-
-Sample = tuple[Tensor, Tensor]  # uint8 image [3, H, W], int64 labels [H, W]
+from train.class_mix import ClassMix, Sample
 
 
 def fit_scene(scene: Scene, size: tuple[int, int]) -> Scene:
@@ -46,8 +45,10 @@ def class_weights(labels: Sequence[Labels], classes: int) -> Tensor:
     return torch.from_numpy(1 / np.log(1.1 + share)).float()
 
 
-def augmentation(size: tuple[int, int], crop: tuple[int, int]) -> v2.Compose:
-    """Mirror, scale by 0.5-2, crop (padded with grey and ignore), vary the colours.
+def augmentation(
+    size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)
+) -> v2.Compose:
+    """Mirror, scale, crop (padded with grey and ignore), vary the colours.
 
     Scales and mirroring as in DeepLab v3, section 4.1; colours because CamVid holds only a few
     drives, each in one light.
@@ -56,7 +57,7 @@ def augmentation(size: tuple[int, int], crop: tuple[int, int]) -> v2.Compose:
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
-            v2.ScaleJitter(size, scale_range=(0.5, 2.0)),
+            v2.ScaleJitter(size, scale_range=scale),
             v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
             v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
         ]
@@ -64,24 +65,33 @@ def augmentation(size: tuple[int, int], crop: tuple[int, int]) -> v2.Compose:
 
 
 class Samples(TorchDataset[Sample]):
-    """Augmented crops: every one of `scenes` once, plus `mixed_in` of `others`, drawn anew."""
+    """Augmented crops: every one of `scenes` once, plus `mixed_in` of `others`, drawn anew;
+    `class_mix` may paste rare classes of other scenes into each."""
 
     def __init__(
         self,
         scenes: Sequence[Scene],
-        size: tuple[int, int],
-        crop: tuple[int, int],
+        augment: v2.Compose,
         others: Sequence[Scene] = (),
         mixed_in: int = 0,
+        class_mix: ClassMix | None = None,
     ) -> None:
         self._scenes, self._others, self._mixed_in = scenes, others, mixed_in
-        self._augment = augmentation(size, crop)
+        self._augment, self._class_mix = augment, class_mix
 
     def __len__(self) -> int:
         return len(self._scenes) + self._mixed_in
 
     def __getitem__(self, index: int) -> Sample:
-        scene = self.scene(index)
+        sample = self.augmented(self.scene(index))
+        donor = self._class_mix.donor() if self._class_mix else None
+        if donor is None:
+            return sample
+        assert self._class_mix is not None
+        return self._class_mix.paste(self.augmented(donor), sample)
+
+    def augmented(self, scene: Scene) -> Sample:
+        """A random crop of a scene, in random colours."""
         image = tv_tensors.Image(torch.from_numpy(scene.frame.copy()).permute(2, 0, 1))
         image, labels = self._augment(image, tv_tensors.Mask(torch.from_numpy(scene.labels.copy())))
         return image.as_subclass(Tensor), labels.as_subclass(Tensor).long()

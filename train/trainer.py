@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -22,10 +21,11 @@ from tqdm import tqdm
 from engines.atomic import replacing, write_text
 from engines.failures import Failure, Refused
 from engines.spec import ModelSpec
-from scenes.dataset import IGNORE
+from train.arithmetic import widen_slow_depthwise
 from train.deeplab import DeepLabV3Plus
 from train.deployable import Normalise
 from train.fit_options import Options
+from train.losses import segmentation_loss
 from train.samples import Samples
 
 POLY_POWER = 0.9  # DeepLab v3, section 4.1, "Learning rate policy"
@@ -41,6 +41,7 @@ class Trainer:
         self.options = options
         self.fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
         network = network.to(memory_format=torch.channels_last)
+        widen_slow_depthwise(network)
         rate = options.learning_rate
         groups = [
             {"params": network.backbone.parameters(), "lr": rate * options.backbone_rate},
@@ -92,7 +93,7 @@ class Trainer:
         """One optimiser step; returns the loss."""
         images, labels = batch
         logits = self.network(self.normalise(images).to(memory_format=torch.channels_last))
-        loss = self.loss(logits, labels)
+        loss = segmentation_loss(logits, labels, self.class_weights, self.options.lovasz)
         if not torch.isfinite(loss):
             raise Failure(
                 f"the loss is {loss.item()} in epoch {self.epoch + 1}: a learning rate too high is "
@@ -104,13 +105,6 @@ class Trainer:
         self.schedule.step()
         self.averaged.update_parameters(self.network.module)
         return loss.item()
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Weighted cross-entropy at the labels' size (v3, section 4.1, "Upsampling logits":
-        keeping the labels whole matters more than the cost)."""
-        size = labels.shape[1:]
-        full = functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-        return functional.cross_entropy(full, labels, self.class_weights, ignore_index=IGNORE)
 
     def parts(self) -> dict[str, Any]:
         """What has a state_dict."""

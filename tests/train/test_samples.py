@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scenes.dataset import IGNORE, DatasetError, Scene
-from train.samples import Samples, class_weights, fit_scene
+from train.samples import Samples, augmentation, class_weights, fit_scene
 
 SIZE, CROP = (64, 96), (48, 80)
 
@@ -25,7 +25,7 @@ def black_and_white() -> Scene:
 
 def test_labels_follow_the_image_through_scale_crop_and_mirror() -> None:
     torch.manual_seed(0)
-    samples = Samples([black_and_white()], SIZE, CROP)
+    samples = Samples([black_and_white()], augmentation(SIZE, CROP))
     for _ in range(20):
         image, labels = samples[0]
         assert (image.shape, image.dtype) == ((3, *CROP), torch.uint8)
@@ -39,14 +39,14 @@ def test_labels_follow_the_image_through_scale_crop_and_mirror() -> None:
 
 def test_a_crop_beyond_the_frame_is_ignored_there() -> None:
     torch.manual_seed(0)
-    _, labels = Samples([black_and_white()], SIZE, (256, 256))[0]
+    _, labels = Samples([black_and_white()], augmentation(SIZE, (256, 256)))[0]
     assert (labels == IGNORE).sum() >= 256 * 256 - 4 * SIZE[0] * SIZE[1]
 
 
 def test_frames_of_another_dataset_are_drawn_anew_each_time() -> None:
     torch.manual_seed(0)
     others = [replace(black_and_white(), name=str(number)) for number in range(100)]
-    samples = Samples([black_and_white()], SIZE, SIZE, others, mixed_in=3)
+    samples = Samples([black_and_white()], augmentation(SIZE, SIZE), others, mixed_in=3)
     assert len(samples) == 4
     drawn = {samples.scene(index).name for index in (1, 2, 3, 1, 2, 3)}
     assert len(drawn) >= 4

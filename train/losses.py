@@ -1,0 +1,54 @@
+"""What training minimises: weighted cross-entropy, and the IoU itself by way of Lovász."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from scenes.dataset import IGNORE
+
+LOVASZ_PIXELS = 1 << 16  # sorting all 10^6 of a batch would take as long as the backward pass
+
+
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, lovasz: float = 0.0
+) -> Tensor:
+    """Cross-entropy of logits [N, C, h, w] and int64 labels [N, H, W], plus `lovasz` times the
+    Lovász loss on a random part of the pixels.
+
+    Logits are brought to the labels' size (v3, section 4.1, "Upsampling logits": keeping the
+    labels whole matters more than the cost).
+    """
+    size = labels.shape[1:]
+    full = functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+    loss = functional.cross_entropy(full, labels, class_weights, ignore_index=IGNORE)
+    if lovasz == 0:
+        return loss
+    pixels = (labels != IGNORE).flatten().nonzero().squeeze(1)
+    chosen = pixels[torch.randint(len(pixels), (LOVASZ_PIXELS,), device=pixels.device)]
+    part = full.permute(0, 2, 3, 1).reshape(-1, full.shape[1])[chosen]
+    return loss + lovasz * lovasz_softmax(part.softmax(dim=1), labels.flatten()[chosen])
+
+
+def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Convex surrogate of the mean Jaccard loss 1 - IoU over the classes that occur.
+
+    For each class the errors |[label = c] - p_c| of the pixels [P], sorted downwards, are weighted
+    by how much each further wrong pixel would lower the IoU (Berman, Triki, Blaschko: "The
+    Lovász-Softmax loss", CVPR 2018, equations 8, 9 and 11). `probabilities` [P, C], `labels` [P].
+    """
+    losses = []
+    for index in torch.unique(labels).tolist():
+        truth = (labels == index).float()
+        errors, order = (truth - probabilities[:, index]).abs().sort(descending=True)
+        losses.append(errors @ jaccard_steps(truth[order]))
+    return torch.stack(losses).mean()
+
+
+def jaccard_steps(truth: Tensor) -> Tensor:
+    """The growth of 1 - IoU as the pixels [P] (1 = of the class) turn wrong one after another."""
+    total = truth.sum()
+    missed, added = truth.cumsum(0), (1 - truth).cumsum(0)
+    loss = 1 - (total - missed) / (total + added)
+    return torch.cat([loss[:1], loss[1:] - loss[:-1]])
