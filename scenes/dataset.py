@@ -1,7 +1,7 @@
 """What a dataset is, and how one is named on the command line.
 
-`SPEC` is `camvid:DIR`, `folder:DIR` or `street:` (procedural, endless, labelled). Options follow
-a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
+`SPEC` is `camvid:DIR`, `voc:DIR`, `cityscapes:DIR`, `folder:DIR` or `street:` (procedural, endless,
+labelled). Options follow a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
 """
 
 from __future__ import annotations
@@ -54,12 +54,16 @@ class Dataset(Protocol):
 def open_dataset(spec: str, split: str) -> Dataset:
     """Open the dataset that `spec` names; a wrong or unreadable one raises `DatasetError`."""
     from scenes.camvid import CamVid
+    from scenes.cityscapes import Cityscapes
     from scenes.folder import Folder
     from scenes.street import Street
+    from scenes.voc import Voc
 
     kind, _, rest = spec.partition(":")
     readers: dict[str, Callable[[str, str], Dataset]] = {
         "camvid": CamVid.from_options,
+        "voc": Voc,
+        "cityscapes": Cityscapes,
         "folder": Folder,
         "street": Street.from_options,
     }

@@ -48,6 +48,8 @@ def _open(path: Path) -> Image.Image:
             image.load()
             return image
     except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: each frame needs a label PNG of its name") from None
+        raise DatasetError(
+            f"{path} is missing: a frame and its labels must both be there"
+        ) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DatasetError(f"{path} is not a readable image: {error}") from error

@@ -86,7 +86,9 @@ def test_sizes_must_agree(camvid: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["cityscape:x", "camvid", ""])
 def test_an_unknown_data_set_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(DatasetError, match=r"expected one of camvid:, folder:, street:"):
+    with pytest.raises(
+        DatasetError, match=r"expected one of camvid:, voc:, cityscapes:, folder:, street:"
+    ):
         open_dataset(spec, "val")
 
 
