@@ -1,0 +1,81 @@
+"""Multiply-adds of a network, counted on its real modules as they run.
+
+A convolution costs kernel height x kernel width x input channels / groups x output channels
+multiply-adds for each position of its output map; batch norm, activations, additions, resizes and
+softmax count as nothing. That is the plain count, what an engine of today executes.
+
+The numbers in the DeepLab papers are larger, because TensorFlow 1 had no atrous kernel: it cut the
+map into rate x rate interleaved maps (`space_to_batch`), ran a plain convolution over each, and put
+the results together again. To cut evenly it first padded each side up to a multiple of the rate,
+and the padding is computed and counted like all the rest: 33 x 33 positions at rate 6, 12 or 18
+cost as many as 36 x 36, which is 19 % more. The pooled image-level feature counts on its 1 x 1 map.
+
+Counting this way reproduces Table 5 of v3+ within 0.3 % (`python train/complexity.py --table5`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """What one or more forward passes cost, as executed today and as TensorFlow 1 did it."""
+
+    plain: int = 0
+    space_to_batch: int = 0
+
+    def __add__(self, other: MultiplyAdds) -> MultiplyAdds:
+        return MultiplyAdds(self.plain + other.plain, self.space_to_batch + other.space_to_batch)
+
+
+def count(network: nn.Module, size: tuple[int, int]) -> MultiplyAdds:
+    """Multiply-adds for one image of `size` = (height, width).
+
+    The network is in eval mode. On the meta device the pass has shapes but no numbers: no weight is
+    allocated, no product computed, and a network takes milliseconds at any size.
+    """
+    costs: list[MultiplyAdds] = []
+
+    def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        costs.append(convolution(module, output.shape[2:]))
+
+    convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [conv.register_forward_hook(note) for conv in convs]
+    try:
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            network(torch.empty(1, 3, *size, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(costs, MultiplyAdds())
+
+
+def convolution(conv: nn.Conv2d, output: Sequence[int]) -> MultiplyAdds:
+    """Multiply-adds of one layer whose output map has `output` = (height, width) positions."""
+    height, width = output
+    rates = conv.dilation
+    down, across = ceil(height / rates[0]) * rates[0], ceil(width / rates[1]) * rates[1]
+    each = conv.weight.numel()  # outputs x inputs / groups x kernel height x kernel width
+    return MultiplyAdds(each * height * width, each * down * across)
+
+
+def count_passes(
+    network: nn.Module, size: tuple[int, int], scales: Sequence[float] = (1.0,), flip: bool = False
+) -> MultiplyAdds:
+    """Multi-scale inference: a whole forward pass per scale, twice with its mirror image."""
+    once = sum((count(network, scaled(size, scale)) for scale in scales), MultiplyAdds())
+    return once + once if flip else once
+
+
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The input size at a scale, by the original's rule (`scale_dimension`): 513 at 0.5 is 257."""
+    height, width = (int((pixels - 1) * scale + 1) for pixels in size)
+    return height, width
