@@ -19,7 +19,7 @@ from train.fit_options import Options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from engines.spec import ModelSpec
     from scenes.dataset import Dataset, Scene
@@ -65,6 +65,8 @@ def parse(argv: list[str] | None) -> Options:
     add("--weight-decay", type=float, help="%(default)s")
     add("--ema", type=float, help="decay of the weights' moving average (%(default)s)")
     add("--lovasz", type=float, metavar="W", help="add W times the Lovász loss (%(default)s)")
+    add("--teacher", type=Path, metavar="F", help="learn from this checkpoint's answers, too")
+    add("--teacher-weight", type=float, metavar="W", help="their weight (%(default)s)")
     add("--class-mix", type=float, metavar="P", help="paste rare classes with probability P (0)")
     add("--scale", type=float, nargs=2, metavar="S", help="range of random scales (0.5 2)")
     add("--validate-every", type=int, metavar="N", help="epochs (%(default)s)")
@@ -107,6 +109,8 @@ def run(options: Options) -> Result:
         initialise(network, options.init, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
     trainer = Trainer(network, spec, options, weights, len(samples) // options.batch)
+    if options.teacher:
+        trainer.learn_from(open_teacher(options.teacher, spec))
     if options.resume:
         trainer.resume(options.run)
     return fit(trainer, samples, data.validation, spec)
@@ -201,6 +205,20 @@ def initialise(network: DeepLabV3Plus, path: Path, spec: ModelSpec, scenes: list
         import_folded(network.backbone, path, normalised_batches(scenes, spec))
     else:
         fill(network, read_weights(path), path)
+
+
+def open_teacher(path: Path, spec: ModelSpec) -> nn.Module:
+    """The network that `--teacher` names; one of other classes or preprocessing raises
+    `Refused`."""
+    from train.checkpoint import load_model
+
+    network, other = load_model(path)
+    if (other.classes, other.mean, other.std) != (spec.classes, spec.mean, spec.std):
+        raise Refused(
+            f"the teacher {path} has other classes or another normalisation than this run: train "
+            "one on the same --data"
+        )
+    return network
 
 
 def normalised_batches(scenes: list[Scene], spec: ModelSpec, batch: int = 8) -> Iterator[Tensor]:

@@ -37,6 +37,8 @@ class Options:
     weight_decay: float = 0.01
     ema: float = 0.995
     lovasz: float = 0.0  # its share beside the cross-entropy's 1
+    teacher: Path | None = None  # a checkpoint whose answers are learnt beside the labels
+    teacher_weight: float = 1.0
     class_mix: float = 0.0  # probability that a sample receives another one's rare classes
     scale: tuple[float, float] = (0.5, 2.0)
     validate_every: int = 5
@@ -59,6 +61,8 @@ class Options:
             raise UsageError(f"--ema {self.ema} is not in [0, 1)")
         if not 0 <= self.class_mix <= 1 or self.lovasz < 0:
             raise UsageError("--class-mix must lie between 0 and 1, --lovasz must not be negative")
+        if self.teacher_weight <= 0:
+            raise UsageError(f"--teacher-weight {self.teacher_weight} is not positive")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise UsageError("--scale takes two factors, the smaller first, e.g. 0.5 2")
 

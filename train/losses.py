@@ -31,6 +31,17 @@ def segmentation_loss(
     return loss + lovasz * lovasz_softmax(part.softmax(dim=1), labels.flatten()[chosen])
 
 
+def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence KL(teacher || student) per pixel, in nats, of logits
+    [N, C, h, w] and a teacher's logits of any size (Hinton et al. 2015, at temperature 1); the
+    teacher has an opinion on void pixels too."""
+    known = functional.interpolate(
+        teacher.float(), logits.shape[2:], mode="bilinear", align_corners=False
+    ).softmax(dim=1)
+    divergence = functional.kl_div(logits.float().log_softmax(dim=1), known, reduction="none")
+    return divergence.sum(dim=1).mean()
+
+
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Convex surrogate of the mean Jaccard loss 1 - IoU over the classes that occur.
 

@@ -25,7 +25,7 @@ from train.arithmetic import widen_slow_depthwise
 from train.deeplab import DeepLabV3Plus
 from train.deployable import Normalise
 from train.fit_options import Options
-from train.losses import segmentation_loss
+from train.losses import distillation_loss, segmentation_loss
 from train.samples import Samples
 
 POLY_POWER = 0.9  # DeepLab v3, section 4.1, "Learning rate policy"
@@ -58,6 +58,7 @@ class Trainer:
         )
         self.normalise = self.fabric.to_device(Normalise(spec))
         self.class_weights = self.fabric.to_device(weights)
+        self.teacher: nn.Module | None = None
         self.history: list[dict[str, float | None]] = []
 
     @property
@@ -69,6 +70,10 @@ class Trainer:
     def average(self) -> nn.Module:
         """The network with averaged weights: what is validated and shipped."""
         return self.averaged.module
+
+    def learn_from(self, teacher: nn.Module) -> None:
+        """Add `teacher_weight` times the divergence from this network's answers to the loss."""
+        self.teacher = self.fabric.to_device(teacher.to(memory_format=torch.channels_last))
 
     def train_epoch(self, samples: Samples) -> dict[str, float | None]:
         """One pass over the samples; returns its line of the log."""
@@ -92,8 +97,13 @@ class Trainer:
     def step(self, batch: Sequence[Tensor]) -> float:
         """One optimiser step; returns the loss."""
         images, labels = batch
-        logits = self.network(self.normalise(images).to(memory_format=torch.channels_last))
+        inputs = self.normalise(images).to(memory_format=torch.channels_last)
+        logits = self.network(inputs)
         loss = segmentation_loss(logits, labels, self.class_weights, self.options.lovasz)
+        if self.teacher is not None:
+            with torch.no_grad(), self.fabric.autocast():
+                answers = self.teacher(inputs)
+            loss = loss + self.options.teacher_weight * distillation_loss(logits, answers)
         if not torch.isfinite(loss):
             raise Failure(
                 f"the loss is {loss.item()} in epoch {self.epoch + 1}: a learning rate too high is "

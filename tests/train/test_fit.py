@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from engines.failures import Failure, Refused, UsageError
+from engines.spec import ModelSpec
 from scenes.dataset import open_dataset
 from train import fit
-from train.checkpoint import load_model
+from train.checkpoint import load_model, save_checkpoint
+from train.deeplab import build_model
 from train.evaluation import mean_iou, predict_with
 from train.fit_options import Options
+from train.losses import distillation_loss
 from train.trainer import average_with
 
 
@@ -104,6 +107,34 @@ def test_training_goes_on_from_a_checkpoint(options: Options) -> None:
     before, after = load_file(checkpoint), load_file(fit.run(still).checkpoint)
     weight = "decoder.classifier.weight"
     torch.testing.assert_close(after[weight], before[weight], rtol=0, atol=1e-8)
+
+
+def test_a_student_comes_to_agree_with_its_teacher(options: Options, camvid: Path) -> None:
+    teacher = fit.run(dataclasses.replace(options, epochs=4)).checkpoint
+    alone = dataclasses.replace(options, run=options.run / "alone", seed=1)
+    taught = dataclasses.replace(
+        alone, run=options.run / "taught", teacher=teacher, teacher_weight=5.0
+    )
+    validation = open_dataset(f"camvid:{camvid}", "val")
+    frames = torch.stack([torch.tensor(scene.frame).permute(2, 0, 1) for scene in validation])
+    frames = frames / 127.5 - 1
+    divergences = []
+    for student in (alone, taught):
+        network, _ = load_model(fit.run(student).checkpoint)
+        with torch.no_grad():
+            answers = load_model(teacher)[0](frames)
+            divergences.append(distillation_loss(network(frames), answers).item())
+    assert divergences[1] < divergences[0]
+
+
+def test_a_teacher_of_other_classes_is_refused(
+    options: Options, spec: ModelSpec, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "other.safetensors"
+    other = dataclasses.replace(spec, classes=("a", "b"), palette=spec.palette[:2])
+    save_checkpoint(checkpoint, build_model(other.architecture, 2), other)
+    with pytest.raises(Refused, match="other classes or another normalisation"):
+        fit.run(dataclasses.replace(options, teacher=checkpoint))
 
 
 def test_a_diverging_run_stops_with_the_cause(options: Options) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from scenes.dataset import IGNORE
 from train import losses
-from train.losses import lovasz_softmax, segmentation_loss
+from train.losses import distillation_loss, lovasz_softmax, segmentation_loss
 
 
 def jaccard_loss(wrong: set[int], truth: set[int]) -> float:
@@ -72,3 +72,16 @@ def test_the_gradient_reaches_every_logit_of_a_known_pixel() -> None:
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient[0, :, :2] != 0).all()
     assert (gradient[0, :, 2:] == 0).all()
+
+
+def test_distillation_is_the_divergence_from_the_teachers_distribution() -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(2, 5, 4, 6), torch.randn(2, 5, 2, 3)
+    assert distillation_loss(logits, logits).item() == pytest.approx(0, abs=1e-6)
+    full = functional.interpolate(teacher, (4, 6), mode="bilinear", align_corners=False)
+    student, known = (x.permute(0, 2, 3, 1).reshape(-1, 5) for x in (logits, full))
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(logits=known),
+        torch.distributions.Categorical(logits=student),
+    ).mean()
+    assert distillation_loss(logits, teacher).item() == pytest.approx(expected.item(), rel=1e-5)
