@@ -107,8 +107,8 @@ def torch_eager(
     import torch
 
     from train.checkpoint import fill, read_weights
-    from train.deeplab import build_model
     from train.deployable import Normalise
+    from train.family import build_model
 
     spec, path = bundle.spec, bundle.root / checkpoint.name
     network = build_model(spec.architecture, len(spec.classes), spec.output_stride)

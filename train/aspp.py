@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.layers import AtrousSeparableConv, ConvBnRelu
+from train.layers import ConvBnRelu, atrous_conv
 
 RATES_AT_16 = (6, 12, 18)  # Chen et al. 2017 ("v3"), section 3.3
 
@@ -28,19 +28,29 @@ class ImagePooling(nn.Module):
 
 
 class Aspp(nn.Module):
-    """Image pooling, a 1x1 and three atrous separable 3x3 branches, concatenated and projected.
+    """Image pooling, a 1x1 and three atrous 3x3 branches, concatenated and projected.
 
     Rates are (6, 12, 18) at output stride 16 and double at 8 (v3, section 3.3), so that they span
     the same part of the image; at 32 they halve. Concat order and the dropout of 0.1 after the
-    projection follow the official model.py.
+    projection follow the official model.py. `separable` is v3+'s change; without `atrous` only
+    image pooling and the 1x1 branch are left, as in the model zoo's MobileNetV2 networks.
     """
 
-    def __init__(self, inputs: int, output_stride: int, channels: int = 256) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        output_stride: int,
+        channels: int = 256,
+        separable: bool = True,
+        atrous: bool = True,
+    ) -> None:
         super().__init__()
-        rates = tuple(rate * 16 // output_stride for rate in RATES_AT_16)
+        rates = [rate * 16 // output_stride for rate in RATES_AT_16] if atrous else []
         self.pooling = ImagePooling(inputs, channels)
         self.pointwise = ConvBnRelu(inputs, channels)
-        self.atrous = nn.ModuleList(AtrousSeparableConv(inputs, channels, rate) for rate in rates)
+        self.atrous = nn.ModuleList(
+            atrous_conv(inputs, channels, rate, separable) for rate in rates
+        )
         self.project = ConvBnRelu(channels * (2 + len(rates)), channels)
         self.dropout = nn.Dropout(0.1)
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from engines.atomic import write_bytes, write_text
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec, load_spec
-from train.deeplab import BACKBONES, DeepLabV3Plus, build_model
+from train.family import Architecture, build_model
+from train.network import Network
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 DEFAULT = "camvid-mobilenetv2"
@@ -30,9 +31,7 @@ def save_checkpoint(path: Path, network: nn.Module, spec: ModelSpec, half: bool 
     write_text(path.with_suffix(".json"), json.dumps(spec.to_json(), indent=1) + "\n")
 
 
-def load_model(
-    checkpoint: Path, output_stride: int | None = None
-) -> tuple[DeepLabV3Plus, ModelSpec]:
+def load_model(checkpoint: Path, output_stride: int | None = None) -> tuple[Network, ModelSpec]:
     """Rebuild a network in eval mode and FP32 from a checkpoint and the spec beside it.
 
     `output_stride` overrides the spec's: the weights do not depend on it. A file that is missing,
@@ -40,11 +39,10 @@ def load_model(
     """
     weights = read_weights(checkpoint)
     spec = load_spec(checkpoint.with_suffix(".json"))
-    if spec.architecture not in BACKBONES:
-        raise Refused(
-            f"the spec of {checkpoint} names the architecture {spec.architecture!r}, which "
-            f"this version cannot build; known: {', '.join(BACKBONES)}"
-        )
+    try:
+        Architecture.parse(spec.architecture).output_stride(spec.output_stride)
+    except UsageError as error:
+        raise Refused(f"this version cannot build the spec of {checkpoint}: {error}") from error
     network = build_model(spec.architecture, len(spec.classes), output_stride or spec.output_stride)
     fill(network, weights, checkpoint)
     return network.eval(), spec

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from engines.spec import ModelSpec
     from scenes.dataset import Dataset, Scene
-    from train.deeplab import DeepLabV3Plus
+    from train.network import Network
     from train.samples import Samples
     from train.trainer import Trainer
 
@@ -90,7 +90,7 @@ def run(options: Options) -> Result:
     """Train from the start, or from the saved state, to the last epoch."""
     import torch
 
-    from train.deeplab import build_model
+    from train.family import build_model
     from train.samples import class_weights, preload
     from train.trainer import Trainer
 
@@ -183,6 +183,7 @@ def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec
 def new_spec(options: Options, data: Data) -> ModelSpec:
     """The spec of the network to be; it is fed [-1, 1], as DeepLab's authors feed theirs."""
     from engines.spec import ModelSpec
+    from train.family import Architecture
 
     return ModelSpec(
         name=options.name,
@@ -193,10 +194,11 @@ def new_spec(options: Options, data: Data) -> ModelSpec:
         mean=(127.5, 127.5, 127.5),
         std=(127.5, 127.5, 127.5),
         output_stride=options.output_stride,
+        logits_stride=Architecture.parse(options.architecture).logits_stride(options.output_stride),
     )
 
 
-def initialise(network: DeepLabV3Plus, path: Path, spec: ModelSpec, scenes: list[Scene]) -> None:
+def initialise(network: Network, path: Path, spec: ModelSpec, scenes: list[Scene]) -> None:
     """Fill the backbone from a folded .npz, or the whole network from a checkpoint."""
     from train.checkpoint import fill, read_weights
     from train.initial_weights import import_folded

@@ -1,4 +1,4 @@
-"""The two convolution blocks that the whole DeepLab v3+ head is made of."""
+"""The convolution blocks that the heads of the whole family are made of."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch import nn
 class ConvBnRelu(nn.Sequential):
     """Convolution without bias, batch norm, ReLU: [N, in, h, w] -> [N, out, h, w]."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, rate: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        reach = kernel // 2 * rate
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=reach, dilation=rate, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
 
@@ -35,3 +36,31 @@ class AtrousSeparableConv(nn.Sequential):
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.pointwise_bn = nn.BatchNorm2d(outputs)
         self.pointwise_relu = nn.ReLU(inplace=True)
+
+
+def atrous_conv(inputs: int, outputs: int, rate: int = 1, separable: bool = True) -> nn.Module:
+    """A 3x3 convolution at `rate` with batch norm and ReLU, depthwise separable or dense."""
+    if separable:
+        return AtrousSeparableConv(inputs, outputs, rate)
+    return ConvBnRelu(inputs, outputs, kernel=3, rate=rate)
+
+
+class Classifier(nn.Conv2d):
+    """The convolution that gives the logits: the only one with a bias beside VGG's."""
+
+    def __init__(self, inputs: int, classes: int, kernel: int = 1, rate: int = 1) -> None:
+        reach = kernel // 2 * rate
+        super().__init__(inputs, classes, kernel, padding=reach, dilation=rate)
+
+
+def initialise(head: nn.Module) -> None:
+    """Kaiming-normal convolutions (fan-out); classifiers small (std 0.01, as in v2's prototxt and
+    v3's model.py); biases 0."""
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, Classifier):
+                nn.init.normal_(layer.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -22,10 +22,10 @@ from engines.atomic import replacing, write_text
 from engines.failures import Failure, Refused
 from engines.spec import ModelSpec
 from train.arithmetic import widen_slow_depthwise
-from train.deeplab import DeepLabV3Plus
 from train.deployable import Normalise
 from train.fit_options import Options
 from train.losses import distillation_loss, segmentation_loss
+from train.network import Network
 from train.samples import Samples
 
 POLY_POWER = 0.9  # DeepLab v3, section 4.1, "Learning rate policy"
@@ -36,7 +36,7 @@ class Trainer:
     each epoch draws its order, crops and dropout from a seed of its own."""
 
     def __init__(
-        self, network: DeepLabV3Plus, spec: ModelSpec, options: Options, weights: Tensor, steps: int
+        self, network: Network, spec: ModelSpec, options: Options, weights: Tensor, steps: int
     ) -> None:
         self.options = options
         self.fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
@@ -45,7 +45,7 @@ class Trainer:
         rate = options.learning_rate
         groups = [
             {"params": network.backbone.parameters(), "lr": rate * options.backbone_rate},
-            {"params": [*network.aspp.parameters(), *network.decoder.parameters()], "lr": rate},
+            {"params": network.head_parameters(), "lr": rate},
         ]
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
         total = options.epochs * steps

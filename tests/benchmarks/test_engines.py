@@ -58,8 +58,8 @@ def test_both_pytorch_peers_compute_the_deployed_network(tmp_path: Path) -> None
     import torch
 
     from train.checkpoint import save_checkpoint
-    from train.deeplab import build_model
     from train.deployable import Deployable
+    from train.family import build_model
 
     classes = ("a", "b", "c")
     spec = ModelSpec(

@@ -13,8 +13,8 @@ from torch import nn
 
 from engines.spec import ModelSpec
 from export.graph import export_graph
-from train.deeplab import DeepLabV3Plus
 from train.deployable import Deployable
+from train.family import build_model
 
 CLASSES = ("road", "sky", "tree", "car", "sign")
 
@@ -46,7 +46,7 @@ def small() -> Small:
     coarse = random.integers(0, 256, (6, 8, 12, 3), np.uint8)
     frames = coarse.repeat(8, axis=1).repeat(8, axis=2)
     torch.manual_seed(0)
-    model = Deployable(DeepLabV3Plus("mobilenetv2_035", len(CLASSES)), spec)
+    model = Deployable(build_model("deeplabv3plus_mobilenetv2,width=0.35", len(CLASSES)), spec)
     for parameter in model.get_submodule("network.decoder.classifier").parameters():
         nn.init.normal_(parameter, std=0.1)
     for layer in model.modules():

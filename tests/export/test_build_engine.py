@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 
 from export.build_engine import main
 from train.checkpoint import save_checkpoint
-from train.deeplab import build_model
+from train.family import build_model
 
 FRAMES = 16
 SPEC = ModelSpec(

@@ -7,7 +7,7 @@ import copy
 import torch
 
 from train.arithmetic import WideConv2d, widen_slow_depthwise
-from train.deeplab import build_model
+from train.family import build_model
 
 
 def test_strided_and_dilated_depthwise_convolutions_alone_become_wide() -> None:

@@ -16,8 +16,8 @@ from engines.spec import CrfParams, ModelSpec
 from scenes.dataset import Frame, open_dataset
 from train import evaluate
 from train.checkpoint import save_checkpoint
-from train.deeplab import build_model
 from train.evaluation import Logits, Predict, averaged, mean_iou, predict_with, score
+from train.family import build_model
 
 KEYS = {"miou", "per_class", "boundary_f", "trimap_accuracy", "pixel_accuracy", "images"}
 

@@ -16,8 +16,8 @@ from engines.spec import ModelSpec
 from scenes.dataset import open_dataset
 from train import fit
 from train.checkpoint import load_model, save_checkpoint
-from train.deeplab import build_model
 from train.evaluation import mean_iou, predict_with
+from train.family import build_model
 from train.fit_options import Options
 from train.losses import distillation_loss
 from train.trainer import average_with

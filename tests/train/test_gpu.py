@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.deeplab import build_model
+from train.family import build_model
 
 pytestmark = pytest.mark.gpu
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engines.failures import Refused
 from scenes.dataset import open_dataset
-from train.deeplab import build_model
+from train.family import build_model
 from train.initial_weights import conv_bn_pairs, import_folded, read_layer
 
 
