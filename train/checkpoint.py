@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engines.atomic import write_bytes, write_text
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec, load_spec
-from train.family import Architecture, build_model
+from train.family import build_model, parse
 from train.network import Network
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -40,7 +40,7 @@ def load_model(checkpoint: Path, output_stride: int | None = None) -> tuple[Netw
     weights = read_weights(checkpoint)
     spec = load_spec(checkpoint.with_suffix(".json"))
     try:
-        Architecture.parse(spec.architecture).output_stride(spec.output_stride)
+        parse(spec.architecture).output_stride(spec.output_stride)
     except UsageError as error:
         raise Refused(f"this version cannot build the spec of {checkpoint}: {error}") from error
     network = build_model(spec.architecture, len(spec.classes), output_stride or spec.output_stride)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.failures import UsageError
+from train.foreign import ForeignArchitecture, build_foreign, is_foreign
 
 if TYPE_CHECKING:
     from train.backbones import Trunk
@@ -150,6 +151,11 @@ class Architecture:
         return 4 if self.has("decoder") else stride
 
 
+def parse(text: str) -> Architecture | ForeignArchitecture:
+    """An architecture of the family or of another repository; `UsageError` where there is none."""
+    return ForeignArchitecture.parse(text) if is_foreign(text) else Architecture.parse(text)
+
+
 def build_model(
     architecture: str, classes: int, output_stride: int | None = None, pretrained: bool = False
 ) -> Network:
@@ -158,6 +164,10 @@ def build_model(
 
     An unknown name, modifier or stride raises `UsageError`.
     """
+    if is_foreign(architecture):
+        if pretrained:
+            raise UsageError(f"{architecture} brings no ImageNet trunk: import a checkpoint of it")
+        return build_foreign(architecture, classes, output_stride)
     from train.backbones import MULTI_GRID, build_trunk
 
     parsed = Architecture.parse(architecture)
