@@ -53,6 +53,8 @@ def parse(argv: list[str] | None) -> Options:
     add("--architecture", metavar="NAME", help="%(default)s")
     add("--name", help="name of the model and of its files (%(default)s)")
     add("--init", type=Path, metavar="F", help="start from folded .npz or own .safetensors weights")
+    add("--init-backbone", type=Path, metavar="F", help="take the trunk alone of own weights")
+    add("--freeze-backbone", action="store_true", help="train the head alone")
     add("--run", type=Path, metavar="DIR", help="where state and weights go (%(default)s)")
     add("--resume", action="store_true", help="go on with the run in --run")
     add("--epochs", type=int, help="%(default)s")
@@ -105,8 +107,8 @@ def run(options: Options) -> Result:
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
     others = preload(data.mix, spec.input_size) if data.mix else []
     samples = samples_of(scenes, others, len(spec.classes), options)
-    if options.init and not options.resume:
-        initialise(network, options.init, spec, scenes)
+    if not options.resume:
+        initialise(network, options, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
     trainer = Trainer(network, spec, options, weights, len(samples) // options.batch)
     if options.teacher:
@@ -198,15 +200,22 @@ def new_spec(options: Options, data: Data) -> ModelSpec:
     )
 
 
-def initialise(network: Network, path: Path, spec: ModelSpec, scenes: list[Scene]) -> None:
-    """Fill the backbone from a folded .npz, or the whole network from a checkpoint."""
+def initialise(network: Network, options: Options, spec: ModelSpec, scenes: list[Scene]) -> None:
+    """Fill the backbone from a folded .npz or a checkpoint, or the whole network from one."""
     from train.checkpoint import fill, read_weights
     from train.initial_weights import import_folded
 
+    path = options.init or options.init_backbone
+    if path is None:
+        return
     if path.suffix == ".npz":
         import_folded(network.backbone, path, normalised_batches(scenes, spec))
-    else:
+    elif options.init:
         fill(network, read_weights(path), path)
+    else:
+        parts = [(name.partition("."), value) for name, value in read_weights(path).items()]
+        trunk = {name: value for (part, _, name), value in parts if part == "backbone"}
+        fill(network.backbone, trunk, path)
 
 
 def open_teacher(path: Path, spec: ModelSpec) -> nn.Module:

@@ -25,6 +25,8 @@ class Options:
     architecture: str = "deeplabv3plus_mobilenetv2"
     name: str = "deeplab"
     init: Path | None = None
+    init_backbone: Path | None = None  # a checkpoint whose trunk alone is taken
+    freeze_backbone: bool = False
     run: Path = Path("runs/latest")
     resume: bool = False
     epochs: int = 40
@@ -55,6 +57,10 @@ class Options:
             )
         if min(self.crop) < 32 or min(self.input_size) < 32:
             raise UsageError("--crop and --input-size must be at least 32x32")
+        if self.init and self.init_backbone:
+            raise UsageError("--init and --init-backbone exclude each other: give one of them")
+        if self.freeze_backbone and not (self.init or self.init_backbone):
+            raise UsageError("--freeze-backbone would keep random weights: add --init-backbone F")
         if not 0 < self.mix_share < 1:
             raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")
         if not 0 <= self.ema < 1:

@@ -43,10 +43,12 @@ class Trainer:
         network = network.to(memory_format=torch.channels_last)
         widen_slow_depthwise(network)
         rate = options.learning_rate
-        groups = [
-            {"params": network.backbone.parameters(), "lr": rate * options.backbone_rate},
-            {"params": network.head_parameters(), "lr": rate},
-        ]
+        groups: list[dict[str, Any]] = [{"params": network.head_parameters(), "lr": rate}]
+        if options.freeze_backbone:
+            network.backbone.requires_grad_(False)
+        else:
+            trunk = network.backbone.parameters()
+            groups.insert(0, {"params": trunk, "lr": rate * options.backbone_rate})
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
         total = options.epochs * steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -83,6 +85,8 @@ class Trainer:
             DataLoader(samples, self.options.batch, shuffle=True, drop_last=True)
         )
         self.network.train()
+        if self.options.freeze_backbone:
+            self.network.module.backbone.eval()  # else its batch norms would go on moving
         started, rate, total = time.perf_counter(), float(self.schedule.get_last_lr()[-1]), 0.0
         label = f"epoch {self.epoch + 1}/{self.options.epochs}"
         for batch in tqdm(loader, label, disable=None):
@@ -140,7 +144,9 @@ class Trainer:
     def resume(self, folder: Path) -> None:
         """Go on from `state.pt`; a missing, corrupt or different run raises `Refused`."""
         state = read_state(folder / "state.pt")
-        if state["settings"] != self.options.settings():
+        # an option that is younger than the saved run had its default there
+        settings = Options(data=()).settings() | state["settings"]
+        if settings != self.options.settings():
             raise Refused(
                 f"{folder} is of a run with other settings: repeat its flags, or use another --run"
             )
