@@ -71,6 +71,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--teacher-weight", type=float, metavar="W", help="their weight (%(default)s)")
     add("--class-mix", type=float, metavar="P", help="paste rare classes with probability P (0)")
     add("--scale", type=float, nargs=2, metavar="S", help="range of random scales (0.5 2)")
+    add("--colour", type=float, metavar="F", help="strength of random colours (%(default)s)")
     add("--validate-every", type=int, metavar="N", help="epochs (%(default)s)")
     add("--threads", type=int, help="0 = PyTorch's choice")
     add("--seed", type=int, help="%(default)s")
@@ -150,7 +151,7 @@ def samples_of(scenes: list[Scene], others: list[Scene], classes: int, options: 
 
     share = options.mix_share
     mixed_in = round(len(scenes) * share / (1 - share)) if others else 0
-    augment = augmentation(options.input_size, options.crop, options.scale)
+    augment = augmentation(options.input_size, options.crop, options.scale, options.colour)
     mixing = ClassMix(scenes, classes, options.class_mix) if options.class_mix else None
     samples = Samples(scenes, augment, others, mixed_in, mixing)
     if len(samples) < options.batch:

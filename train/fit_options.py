@@ -43,6 +43,7 @@ class Options:
     teacher_weight: float = 1.0
     class_mix: float = 0.0  # probability that a sample receives another one's rare classes
     scale: tuple[float, float] = (0.5, 2.0)
+    colour: float = 0.4  # how much brightness, contrast and saturation vary
     validate_every: int = 5
     threads: int = 0  # 0 = PyTorch's choice
     seed: int = 0
@@ -67,6 +68,8 @@ class Options:
             raise UsageError(f"--ema {self.ema} is not in [0, 1)")
         if not 0 <= self.class_mix <= 1 or self.lovasz < 0:
             raise UsageError("--class-mix must lie between 0 and 1, --lovasz must not be negative")
+        if not 0 <= self.colour <= 1:
+            raise UsageError(f"--colour {self.colour} is not between 0 and 1")
         if self.teacher_weight <= 0:
             raise UsageError(f"--teacher-weight {self.teacher_weight} is not positive")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:

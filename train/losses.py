@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from scenes.dataset import IGNORE
 
-LOVASZ_PIXELS = 1 << 16  # sorting all 10^6 of a batch would take as long as the backward pass
+LOVASZ_PIXELS = 1 << 15  # sorting all 10^6 of a batch would take longer than the backward pass
 
 
 def segmentation_loss(
@@ -25,9 +26,9 @@ def segmentation_loss(
     loss = functional.cross_entropy(full, labels, class_weights, ignore_index=IGNORE)
     if lovasz == 0:
         return loss
-    pixels = (labels != IGNORE).flatten().nonzero().squeeze(1)
-    chosen = pixels[torch.randint(len(pixels), (LOVASZ_PIXELS,), device=pixels.device)]
-    part = full.permute(0, 2, 3, 1).reshape(-1, full.shape[1])[chosen]
+    chosen = torch.randint(labels.numel(), (LOVASZ_PIXELS,), device=labels.device)
+    chosen = chosen[labels.flatten()[chosen] != IGNORE]
+    part = full.flatten(2)[chosen // labels[0].numel(), :, chosen % labels[0].numel()]
     return loss + lovasz * lovasz_softmax(part.softmax(dim=1), labels.flatten()[chosen])
 
 
@@ -49,17 +50,26 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     by how much each further wrong pixel would lower the IoU (Berman, Triki, Blaschko: "The
     Lovász-Softmax loss", CVPR 2018, equations 8, 9 and 11). `probabilities` [P, C], `labels` [P].
     """
-    losses = []
-    for index in torch.unique(labels).tolist():
-        truth = (labels == index).float()
-        errors, order = (truth - probabilities[:, index]).abs().sort(descending=True)
-        losses.append(errors @ jaccard_steps(truth[order]))
-    return torch.stack(losses).mean()
+    classes = torch.unique(labels)
+    truth = (labels == classes[:, None]).float()
+    errors = (truth - probabilities.t()[classes]).abs()
+    order = descending(errors.detach())
+    steps = jaccard_steps(truth.gather(1, order))
+    return (errors.gather(1, order) * steps).sum(dim=1).mean()
+
+
+def descending(values: Tensor) -> Tensor:
+    """The indices that sort each row downwards; on a CPU by NumPy, which takes 39 ms for 11 rows of
+    65536 where torch.sort takes 244."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.argsort(-values.numpy(), axis=1))
+    return values.argsort(dim=1, descending=True)
 
 
 def jaccard_steps(truth: Tensor) -> Tensor:
-    """The growth of 1 - IoU as the pixels [P] (1 = of the class) turn wrong one after another."""
-    total = truth.sum()
-    missed, added = truth.cumsum(0), (1 - truth).cumsum(0)
+    """The growth of 1 - IoU as the pixels of each row [C, P] (1 = of the class) turn wrong one
+    after another."""
+    total = truth.sum(dim=1, keepdim=True)
+    missed, added = truth.cumsum(1), (1 - truth).cumsum(1)
     loss = 1 - (total - missed) / (total + added)
-    return torch.cat([loss[:1], loss[1:] - loss[:-1]])
+    return loss - functional.pad(loss[:, :-1], (1, 0))

@@ -46,9 +46,13 @@ def class_weights(labels: Sequence[Labels], classes: int) -> Tensor:
 
 
 def augmentation(
-    size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    scale: tuple[float, float] = (0.5, 2.0),
+    colour: float = 0.4,
 ) -> v2.Compose:
-    """Mirror, scale, crop (padded with grey and ignore), vary the colours.
+    """Mirror, scale, crop (padded with grey and ignore), vary brightness, contrast and saturation
+    by up to `colour`, and the hue by an eighth of it.
 
     Scales and mirroring as in DeepLab v3, section 4.1; colours because CamVid holds only a few
     drives, each in one light.
@@ -59,7 +63,7 @@ def augmentation(
             v2.RandomHorizontalFlip(),
             v2.ScaleJitter(size, scale_range=scale),
             v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
-            v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+            v2.ColorJitter(colour, colour, colour, colour / 8),
         ]
     )
 
