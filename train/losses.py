@@ -55,7 +55,8 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
     errors = (truth - probabilities.t()[classes]).abs()
     order = descending(errors.detach())
     steps = jaccard_steps(truth.gather(1, order))
-    return (errors.gather(1, order) * steps).sum(dim=1).mean()
+    loss: Tensor = (errors.gather(1, order) * steps).sum(dim=1).mean()
+    return loss
 
 
 def descending(values: Tensor) -> Tensor:
