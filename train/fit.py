@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser, run_command
+from engines.command import parser
 from engines.failures import Refused, UsageError
 from train.fit_options import Options
+from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--colour", type=float, metavar="F", help="strength of random colours (%(default)s)")
     add("--validate-every", type=int, metavar="N", help="epochs (%(default)s)")
     add("--threads", type=int, help="0 = PyTorch's choice")
+    add("--precision", choices=("bf16", "fp32"), help="of the arithmetic (%(default)s)")
     add("--seed", type=int, help="%(default)s")
     values = vars(p.parse_args(argv))
     tuples = {name: tuple(values[name]) for name in ("data", "scale")}
@@ -175,8 +177,9 @@ def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec
         if done % options.validate_every == 0 or done == options.epochs:
             line["miou"] = mean_iou(predict_with(trainer.average, spec), spec, validation)
         trainer.history.append(line)
-        save_checkpoint(checkpoint, trainer.average, spec)
-        trainer.save(options.run)
+        if trainer.leads:
+            save_checkpoint(checkpoint, trainer.average, spec)
+            trainer.save(options.run)
         show_line(line)
     miou = trainer.history[-1]["miou"]
     assert miou is not None
@@ -267,7 +270,7 @@ def show(result: Result) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line entry."""
-    return run_command(argv, parse, run, show)
+    return run_as_one(argv, parse, run, show)
 
 
 if __name__ == "__main__":

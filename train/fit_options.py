@@ -46,6 +46,7 @@ class Options:
     colour: float = 0.4  # how much brightness, contrast and saturation vary
     validate_every: int = 5
     threads: int = 0  # 0 = PyTorch's choice
+    precision: str = "bf16"  # of the forward and backward passes; weights are FP32 either way
     seed: int = 0
     json: Path | None = None
 

@@ -1,4 +1,7 @@
-"""The training loop: AdamW with a poly schedule, an averaged copy of the weights, exact resume."""
+"""The training loop: AdamW with a poly schedule, an averaged copy of the weights, exact resume.
+
+One process or many: the same global batches, the same loss, the same weights up to rounding.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from engines.atomic import replacing, write_text
-from engines.failures import Failure, Refused
+from engines.failures import Failure, Refused, UsageError
 from engines.spec import ModelSpec
+from train import processes
 from train.arithmetic import widen_slow_depthwise
 from train.deployable import Normalise
+from train.dropout import globalise_dropout
 from train.fit_options import Options
 from train.losses import distillation_loss, segmentation_loss
 from train.network import Network
 from train.samples import Samples
+from train.shard import Shard
+from train.sync_bn import synchronise_batch_norm
 
 POLY_POWER = 0.9  # DeepLab v3, section 4.1, "Learning rate policy"
+PRECISIONS = {"bf16": "bf16-mixed", "fp32": "32-true"}  # ours -> Fabric's
 
 
 class Trainer:
@@ -39,9 +46,17 @@ class Trainer:
         self, network: Network, spec: ModelSpec, options: Options, weights: Tensor, steps: int
     ) -> None:
         self.options = options
-        self.fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
+        self.fabric = processes.connect(PRECISIONS[options.precision])
+        if options.batch % processes.count():
+            raise UsageError(
+                f"--batch {options.batch}, the global batch, does not divide among "
+                f"{processes.count()} processes: choose a multiple"
+            )
         network = network.to(memory_format=torch.channels_last)
         widen_slow_depthwise(network)
+        globalise_dropout(network)
+        if processes.count() > 1:
+            synchronise_batch_norm(network, self.fabric.device)
         rate = options.learning_rate
         groups: list[dict[str, Any]] = [{"params": network.head_parameters(), "lr": rate}]
         if options.freeze_backbone:
@@ -50,7 +65,7 @@ class Trainer:
             trunk = network.backbone.parameters()
             groups.insert(0, {"params": trunk, "lr": rate * options.backbone_rate})
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
-        total = options.epochs * steps
+        self.steps, total = steps, options.epochs * steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: max(0.0, 1 - step / total) ** POLY_POWER
         )
@@ -69,6 +84,11 @@ class Trainer:
         return len(self.history)
 
     @property
+    def leads(self) -> bool:
+        """Whether this process writes the run's files."""
+        return processes.rank() == 0
+
+    @property
     def average(self) -> nn.Module:
         """The network with averaged weights: what is validated and shipped."""
         return self.averaged.module
@@ -79,10 +99,15 @@ class Trainer:
 
     def train_epoch(self, samples: Samples) -> dict[str, float | None]:
         """One pass over the samples; returns its line of the log."""
-        torch.manual_seed(self.options.seed * 10_000 + self.epoch)
+        options = self.options
+        torch.manual_seed(options.seed * 10_000 + self.epoch)
         loader = self.fabric.setup_dataloaders(
             # no worker processes: a sample takes 3 ms, a step of 8 takes 1.5 s (2-core Xeon)
-            DataLoader(samples, self.options.batch, shuffle=True, drop_last=True)
+            DataLoader(
+                Shard(samples, options.batch, options.seed, self.epoch),
+                options.batch // processes.count(),
+            ),
+            use_distributed_sampler=False,
         )
         self.network.train()
         if self.options.freeze_backbone:
@@ -91,6 +116,7 @@ class Trainer:
         label = f"epoch {self.epoch + 1}/{self.options.epochs}"
         for batch in tqdm(loader, label, disable=None):
             total += self.step(batch)
+        self.check_weights()
         return {
             "epoch": self.epoch + 1,
             "loss": total / len(loader),
@@ -109,16 +135,27 @@ class Trainer:
                 answers = self.teacher(inputs)
             loss = loss + self.options.teacher_weight * distillation_loss(logits, answers)
         if not torch.isfinite(loss):
-            raise Failure(
-                f"the loss is {loss.item()} in epoch {self.epoch + 1}: a learning rate too high is "
-                "the likely cause; start again with a lower --learning-rate"
-            )
+            raise self.diverged(f"the loss is {loss.item()}")
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.optimizer.step()
         self.schedule.step()
         self.averaged.update_parameters(self.network.module)
         return loss.item()
+
+    def check_weights(self) -> None:
+        """After the last step no loss would tell that the weights have burst."""
+        if not all(torch.isfinite(value).all() for value in self.average.state_dict().values()):
+            raise self.diverged("the weights are not finite")
+
+    def diverged(self, what: str) -> Failure:
+        """What to say when training has burst; the files of the last epoch stay as they are."""
+        step = min(self.schedule.last_epoch - self.epoch * self.steps + 1, self.steps)
+        kept = f"; the weights of epoch {self.epoch} are kept" if self.epoch else ""
+        return Failure(
+            f"{what} in epoch {self.epoch + 1}, step {step} of {self.steps}: a learning rate too "
+            f"high is the likely cause; start again with a lower --learning-rate{kept}"
+        )
 
     def parts(self) -> dict[str, Any]:
         """What has a state_dict."""
@@ -142,8 +179,9 @@ class Trainer:
         write_text(folder / "log.csv", text.getvalue())
 
     def resume(self, folder: Path) -> None:
-        """Go on from `state.pt`; a missing, corrupt or different run raises `Refused`."""
-        state = read_state(folder / "state.pt")
+        """Go on from `state.pt`; a missing, corrupt or different run raises `Refused`. It is read
+        where it was written, by the first process."""
+        state = self.fabric.broadcast(read_state(folder / "state.pt") if self.leads else {})
         # an option that is younger than the saved run had its default there
         settings = Options(data=()).settings() | state["settings"]
         if settings != self.options.settings():
