@@ -106,26 +106,26 @@ def as_float32(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def rekey(repository: str, weights: Weights) -> Weights:
-    """Another repository's keys -> those of our network of that layout, without what it lacks:
-    auxiliary heads, and tensors that stand in the file twice."""
-    renamed = {}
-    renames: dict[str, Callable[[str], str]] = {"smp": smp_key, "jfzhang95": jfzhang95_key}
-    rename = renames.get(repository, str)
-    if repository == "jfzhang95" and "decoder.last_conv.6.weight" in weights:
-        weights = {without_dropout(key): value for key, value in weights.items()}
-    for key, value in weights.items():
-        if not key.startswith(LEFT_OUT[repository]):
-            renamed[rename(key)] = value
-    return renamed
-
-
+# Auxiliary heads, and what stands in the file twice.
 LEFT_OUT = {
     "torchvision": ("aux_classifier.",),
     "smp": ("classification_head.",),
     "vainf": ("aux_classifier.",),
     "jfzhang95": ("backbone.features.",),  # again as low_level_features and high_level_features
 }
+
+
+def rekey(repository: str, weights: Weights) -> Weights:
+    """Another repository's keys -> those of our network of that layout, less what it lacks."""
+    renames: dict[str, Callable[[str], str]] = {"smp": smp_key, "jfzhang95": jfzhang95_key}
+    rename = renames.get(repository, str)
+    if repository == "jfzhang95" and "decoder.last_conv.6.weight" in weights:
+        weights = {without_dropout(key): value for key, value in weights.items()}
+    return {
+        rename(key): value
+        for key, value in weights.items()
+        if not key.startswith(LEFT_OUT[repository])
+    }
 
 
 def smp_key(key: str) -> str:

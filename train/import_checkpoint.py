@@ -1,0 +1,191 @@
+"""Make a checkpoint of another repository one of ours: same outputs, ready to score and deploy.
+
+--from torchvision   deeplabv3_resnet50, _resnet101, _mobilenet_v3_large
+--from smp           segmentation_models.pytorch: DeepLabV3, DeepLabV3Plus, any --encoder
+--from vainf         github.com/VainF/DeepLabV3Plus-Pytorch, all but HRNet
+--from jfzhang95     github.com/jfzhang95/pytorch-deeplab-xception, all four backbones
+
+Which of a repository's networks it is shows in the file's tensors. What does not show there is what
+the flags say: the output stride it was trained at, the classes, the normalisation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.command import parser, run_command
+from engines.failures import UsageError
+from train.foreign import REPOSITORIES, ForeignArchitecture
+
+if TYPE_CHECKING:
+    from engines.spec import ModelSpec
+    from scenes.folder import Legend
+
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times what torchvision has
+SYMMETRIC = (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)  # [-1, 1]
+NORMALISATIONS = {"imagenet": IMAGENET, "symmetric": SYMMETRIC}
+BUILT_IN = ("voc", "cityscapes", "camvid")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags; `classes` names a data set's or a classes.json, as in a folder: data set."""
+
+    repository: str
+    weights: Path
+    classes: str
+    out: Path
+    name: str | None = None
+    encoder: str | None = None
+    rates: str | None = None
+    output_stride: int | None = None
+    input_size: tuple[int, int] = (512, 512)
+    normalise: str = "imagenet"
+    full_size: bool = False
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.repository == "smp") != (self.encoder is not None):
+            raise UsageError("--from smp needs --encoder NAME, such as resnet34; no other takes it")
+        if self.rates and self.repository != "smp":
+            raise UsageError("--rates is for --from smp: elsewhere the output stride gives them")
+        if self.full_size and self.repository not in ("smp", "jfzhang95"):
+            raise UsageError(
+                f"--full-size changes nothing for {self.repository}: its resize is the same as here"
+            )
+        if min(self.input_size) < 32:
+            raise UsageError("--input-size must be at least 32x32")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written; `left_out` counts the file's tensors that deployment does not need."""
+
+    checkpoint: Path
+    spec: ModelSpec
+    left_out: int
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Flags -> Options."""
+    p = parser(
+        __doc__,
+        "python train/import_checkpoint.py --from torchvision "
+        "--weights deeplabv3_resnet50_coco-cd0a2569.pth --classes voc --out runs/imported",
+    )
+    required = ("repository", "weights", "classes", "out")
+    defaults = {f.name: f.default for f in dataclasses.fields(Options) if f.name not in required}
+    p.set_defaults(**defaults)
+    add = p.add_argument
+    add("--from", dest="repository", choices=tuple(REPOSITORIES), required=True)
+    add("--weights", type=Path, required=True, metavar="F", help=".pth, .pt, .tar or .safetensors")
+    add("--classes", required=True, metavar="C", help="voc, cityscapes, camvid or a classes.json")
+    add("--out", type=Path, required=True, metavar="DIR", help="where the checkpoint goes")
+    add("--name", help="of the model (default: the weights' file name)")
+    add("--encoder", metavar="NAME", help="segmentation_models.pytorch's encoder_name")
+    add("--rates", metavar="A-B-C", help="its decoder_atrous_rates, if not 12-24-36")
+    add("--output-stride", type=int, metavar="N", help="default: the repository's own")
+    add("--input-size", type=size, metavar="HxW", help="the deployed input (512x512)")
+    add("--normalise", choices=tuple(NORMALISATIONS), help="of RGB (%(default)s)")
+    add(
+        "--full-size",
+        action="store_true",
+        help="resize the logits to the input inside the network, on the original's own grid: "
+        "labels equal at the frame's edge too, at a price in speed (smp, jfzhang95)",
+    )
+    return Options(**vars(p.parse_args(argv)))
+
+
+def size(text: str) -> tuple[int, int]:
+    """`360x480` -> (360, 480), height first."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, e.g. 512x512")
+    return int(sides[0]), int(sides[1])
+
+
+def run(options: Options) -> Result:
+    """Read, recognise, check and write."""
+    from train.checkpoint import fill, save_checkpoint
+    from train.family import build_model
+    from train.foreign_checkpoint import LEFT_OUT, read_foreign, rekey
+    from train.foreign_recognition import Candidates, complete, recognise
+
+    legend = read_classes(options.classes)
+    found = read_foreign(options.weights)
+    weights = rekey(options.repository, found)
+    candidates = Candidates(options.repository, options.encoder, options.rates)
+    architecture = recognise(weights, candidates, len(legend.classes), options.weights)
+    spec = new_spec(options, architecture, legend)
+    network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
+    fill(network, complete(weights, network), options.weights)
+    checkpoint = options.out / f"{spec.name}.safetensors"
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(checkpoint, network, spec)
+    left_out = sum(key.startswith(LEFT_OUT[options.repository]) for key in found)
+    return Result(checkpoint, spec, left_out)
+
+
+def read_classes(text: str) -> Legend:
+    """Names and colours of a data set, or of a classes.json."""
+    import importlib
+
+    from scenes.folder import Legend, read_legend
+
+    if text in BUILT_IN:
+        data = importlib.import_module(f"scenes.{text}")
+        return Legend(data.CLASSES, data.PALETTE, 255)
+    return read_legend(Path(text))
+
+
+def new_spec(options: Options, architecture: str, legend: Legend) -> ModelSpec:
+    """The spec of the imported model; a size or stride it cannot run at raises."""
+    from engines.spec import ModelSpec
+    from train.foreign_recognition import check_size
+
+    if options.full_size:
+        architecture += ",full-size"
+    parsed = ForeignArchitecture.parse(architecture)
+    mean, std = NORMALISATIONS[options.normalise]
+    spec = ModelSpec(
+        name=options.name or options.weights.name.partition(".")[0],
+        architecture=architecture,
+        classes=legend.classes,
+        palette=legend.palette,
+        input_size=options.input_size,
+        mean=mean,
+        std=std,
+        output_stride=parsed.output_stride(options.output_stride),
+        logits_stride=parsed.logits_stride(options.output_stride),
+    )
+    check_size(spec)
+    return spec
+
+
+def show(result: Result) -> None:
+    """What it is, what was assumed, and the next commands."""
+    spec = result.spec
+    height, width = spec.input_size
+    print(
+        f"{result.checkpoint}: {spec.architecture}, {len(spec.classes)} classes, {height}x{width}"
+    )
+    print(f"output stride {spec.output_stride}, RGB mean {spec.mean}, std {spec.std}")
+    if result.left_out:
+        print(f"{result.left_out} tensors left out, which only training needs or stand there twice")
+    print(f"next: python train/evaluate.py --checkpoint {result.checkpoint} --data SPEC")
+    print(
+        f"      python export/build_engine.py --int8 --checkpoint {result.checkpoint} --data SPEC"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry."""
+    return run_command(argv, parse, run, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
