@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.atrous_oracle import atrous_convolution, effective_kernel
+from train.family import ARCHITECTURES, build_model
 from train.layers import AtrousSeparableConv
 
-RATES = (1, 2, 4, 6, 8, 12, 18, 24, 36)
+RATES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 36)
 
 
 @pytest.mark.parametrize("size", [(33, 33), (20, 45)], ids=str)
@@ -144,6 +145,7 @@ def test_tensorflows_same_padding_equals_ours_at_odd_sizes_only(size: int, agree
     assert torch.allclose(same, ours) == agrees
 
 
+# timm's strides and rates as they are: the family's ResNets give whole blocks one rate instead.
 TRUNKS = ["mobilenetv2_100", "xception41", "resnet50"]
 
 
@@ -152,6 +154,13 @@ def trunk(name: str, output_stride: int) -> nn.Module:
         name, features_only=True, out_indices=(1, 4), output_stride=output_stride
     )
     return network.double().eval()
+
+
+def give_every_branch_a_say(network: nn.Module) -> None:
+    """timm starts residual branches at a scale of 0, where a wrong rate would go unseen."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
 
 
 @pytest.mark.parametrize("size", [(33, 49), (64, 50)], ids=str)
@@ -164,6 +173,7 @@ def test_a_finer_trunk_holds_the_coarse_features_at_every_second_position(
     (MobileNetV3 is the exception: its squeeze-and-excitation averages over the whole finer map.)"""
     torch.manual_seed(0)
     coarsest = trunk(name, 32)
+    give_every_branch_a_say(coarsest)
     image = torch.randn(1, 3, *size, dtype=torch.float64)
     with torch.inference_mode():
         low_level, coarse = coarsest(image)
@@ -172,19 +182,44 @@ def test_a_finer_trunk_holds_the_coarse_features_at_every_second_position(
             network.load_state_dict(coarsest.state_dict())
             same_low_level, fine = network(image)
             assert torch.equal(same_low_level, low_level)
-            assert fine.shape[2:] == tuple(-(-pixels // output_stride) for pixels in size)
             assert (fine[:, :, ::2, ::2] - coarse).abs().max() <= 1e-12 * coarse.std()
             assert (fine[:, :, 1] - fine[:, :, 0]).abs().max() > 1e-3 * coarse.std()  # is finer
             coarse = fine
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_strided_and_dilated_layers_of_the_trunks_pad_as_the_original(name: str) -> None:
+Family = dict[str, dict[int, nn.Module]]
+
+
+@pytest.fixture(scope="module")
+def family() -> Family:
+    """All members at all their output strides, without numbers."""
     with torch.device("meta"):
-        networks = [trunk(name, output_stride) for output_stride in (8, 16, 32)]
+        return {
+            name: {stride: build_model(name, 3, stride).eval() for stride in member.strides}
+            for name, member in ARCHITECTURES.items()
+        }
+
+
+@pytest.mark.parametrize("name", [n for n, m in ARCHITECTURES.items() if {8, 16} <= {*m.strides}])
+def test_from_stride_16_to_8_weights_stay_and_the_map_doubles(family: Family, name: str) -> None:
+    """Positions 0, 8, 16 ... of the image instead of 0, 16 ..."""
+    coarse, fine = family[name][16], family[name][8]
+    assert shapes(coarse) == shapes(fine)
+    image = torch.empty(1, 3, 97, 128, device="meta")
+    maps = [network.get_submodule("backbone")(image)[-1] for network in (coarse, fine)]
+    assert [tuple(features.shape[2:]) for features in maps] == [(7, 8), (13, 16)]
+
+
+def shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}
+
+
+def test_atrous_and_strided_layers_of_the_family_pad_as_the_original(family: Family) -> None:
+    """So the border of each is that of the tests above; and their rates are those tested."""
+    networks = [network for strides in family.values() for network in strides.values()]
     modules = [module for network in networks for module in network.modules()]
     convs = [module for module in modules if isinstance(module, nn.Conv2d)]
     for conv in convs:
         span = effective_kernel(conv.kernel_size[0], conv.dilation[0])
         assert conv.padding == ((span - 1) // 2,) * 2, conv
-    assert {conv.dilation[0] for conv in convs} == {1, 2, 4}
+    assert {conv.dilation[0] for conv in convs} <= set(RATES)
