@@ -19,7 +19,7 @@ class FullyConvolutional(nn.Sequential):
     """VGG's three fully connected layers as convolutions: 3x3x1024 at `rate`, 1x1x1024, logits.
 
     The 7x7x4096 kernel of fc6 became 3x3 with holes and 1024 channels: as large a field of view
-    for 1/22 of the parameters (20.5 instead of 134 million in the network, table 2 of the paper).
+    for 1/22 of its weights (20.5 instead of 134.3 million in the whole network).
     """
 
     def __init__(self, inputs: int, classes: int, rate: int, channels: int = 1024) -> None:
@@ -34,15 +34,20 @@ class FullyConvolutional(nn.Sequential):
 
 
 class DeepLabV1(Network):
-    """DeepLab-LargeFOV: logits at output stride 8."""
+    """DeepLab-LargeFOV: logits at output stride 8.
+
+    Before the classifier stands a 3x3 average pool of stride 1, the prototxt's `pool5a`, which v2
+    dropped.
+    """
 
     def __init__(self, trunk: Trunk, classes: int) -> None:
         super().__init__()
         self.backbone = trunk.network
+        self.pool5a = nn.AvgPool2d(3, stride=1, padding=1)
         self.head = FullyConvolutional(trunk.channels[-1], classes, RATE)
         initialise(self.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [N, 3, H, W] -> logits [N, classes, ceil(H/8), ceil(W/8)]."""
-        logits: Tensor = self.head(self.backbone(images)[-1])
+        logits: Tensor = self.head(self.pool5a(self.backbone(images)[-1]))
         return logits

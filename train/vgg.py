@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 KEPT_STRIDES = 3  # pool1 to pool3; pool4 and pool5 lose theirs
@@ -12,9 +14,8 @@ class Vgg16(nn.Module):
     """Images [N, 3, H, W] -> [features [N, 512, ceil(H/8), ceil(W/8)]].
 
     As in the authors' prototxt: every pool is 3x3 with padding 1 (VGG's own are 2x2), the first
-    three of stride 2, the others of stride 1; conv5_1 to conv5_3 run at rate 2. pool5 stands where
-    conv5's doubled rate would apply to itself, so it keeps rate 1 as the prototxt has it. The
-    layers are torchvision's, under their numbers `features.N`.
+    three of stride 2, the last two of stride 1; conv5_1 to conv5_3 run at rate 2. The layers bear
+    torchvision's names, `features.N`.
     """
 
     def __init__(self, pretrained: bool = False) -> None:
@@ -25,9 +26,8 @@ class Vgg16(nn.Module):
         if pretrained:
             import timm
 
-            self.features.load_state_dict(
-                timm.create_model("vgg16", pretrained=True).features.state_dict()
-            )
+            source: Any = timm.create_model("vgg16", pretrained=True)
+            self.features.load_state_dict(source.features.state_dict())
         trade_strides_for_rates(self.features)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -88,7 +88,7 @@ def test_checkpoint_of_another_architecture_is_refused(checkpoint: Path) -> None
 def test_checkpoint_of_an_unknown_architecture_is_refused(checkpoint: Path) -> None:
     spec = checkpoint.with_suffix(".json")
     spec.write_text(spec.read_text().replace("mobilenetv2", "mobilenetv9"))
-    with pytest.raises(Refused, match="cannot build .*mobilenetv9': did you mean deeplabv3plus_"):
+    with pytest.raises(Refused, match=r"cannot build .*mobilenetv9': did you mean deeplabv3plus_"):
         load_model(checkpoint)
 
 
