@@ -1,4 +1,8 @@
-"""What training minimises: weighted cross-entropy, and the IoU itself by way of Lovász."""
+"""What training minimises: weighted cross-entropy, and the IoU itself by way of Lovász.
+
+Each process holds equally many samples of the global batch; every loss here is the global batch's,
+the same number in all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scenes.dataset import IGNORE
+from train import processes
 
 LOVASZ_PIXELS = 1 << 15  # sorting all 10^6 of a batch would take longer than the backward pass
 
@@ -23,13 +28,33 @@ def segmentation_loss(
     """
     size = labels.shape[1:]
     full = functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
-    loss = functional.cross_entropy(full, labels, class_weights, ignore_index=IGNORE)
-    if lovasz == 0:
-        return loss
-    chosen = torch.randint(labels.numel(), (LOVASZ_PIXELS,), device=labels.device)
-    chosen = chosen[labels.flatten()[chosen] != IGNORE]
-    part = full.flatten(2)[chosen // labels[0].numel(), :, chosen % labels[0].numel()]
-    return loss + lovasz * lovasz_softmax(part.softmax(dim=1), labels.flatten()[chosen])
+    entropy = processes.total(
+        functional.cross_entropy(full, labels, class_weights, ignore_index=IGNORE, reduction="sum")
+    )
+    pixels = torch.bincount(labels.flatten(), minlength=256)[: len(class_weights)]
+    weight = processes.total((pixels * class_weights).sum())
+    if weight == 0:  # a batch of void alone teaches nothing
+        return entropy
+    loss = entropy / weight
+    return loss + lovasz * lovasz_softmax(*random_pixels(full, labels)) if lovasz else loss
+
+
+def random_pixels(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities [P, C] and labels [P] of random pixels of the global batch that are not void.
+
+    Every process draws the same ones, fills in those it holds, and sums up what all have.
+    """
+    frame, own = labels[0].numel(), labels.numel()
+    drawn = torch.randint(own * processes.count(), (LOVASZ_PIXELS,), device=labels.device)
+    drawn -= own * processes.rank()
+    places = ((drawn >= 0) & (drawn < own)).nonzero().squeeze(1)
+    held = drawn[places]
+    part = logits.flatten(2)[held // frame, :, held % frame].softmax(dim=1)
+    probabilities = part.new_zeros(LOVASZ_PIXELS, part.shape[1]).index_copy(0, places, part)
+    truth = labels.new_zeros(LOVASZ_PIXELS).index_copy(0, places, labels.flatten()[held])
+    probabilities, truth = processes.total(probabilities), processes.total(truth)
+    known = truth != IGNORE
+    return probabilities[known], truth[known]
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -40,7 +65,7 @@ def distillation_loss(logits: Tensor, teacher: Tensor) -> Tensor:
         teacher.float(), logits.shape[2:], mode="bilinear", align_corners=False
     ).softmax(dim=1)
     divergence = functional.kl_div(logits.float().log_softmax(dim=1), known, reduction="none")
-    return divergence.sum(dim=1).mean()
+    return processes.total(divergence.sum(dim=1).mean()) / processes.count()
 
 
 def lovasz_softmax(probabilities: Tensor, labels: Tensor) -> Tensor:
