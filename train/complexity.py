@@ -95,10 +95,9 @@ def parse(argv: list[str] | None) -> Options:
     add("--classes", type=int, metavar="K", help="(%(default)s)")
     add("--no-decoder", action="store_true", help="v3+ without its decoder")
     add("--dense", action="store_true", help="v3+ without separable convolutions in its head")
-    add("--scales", type=float, nargs="+", metavar="S", help="count a pass at each scale (1.0)")
+    add("--scales", type=numbers, metavar="S,S", help="count a pass at each: 0.75,1,1.25 (1)")
     add("--flip", action="store_true", help="count the mirrored image too")
-    values = vars(p.parse_args(argv))
-    return Options(**values | {"scales": tuple(values["scales"])})
+    return Options(**vars(p.parse_args(argv)))
 
 
 def height_width(text: str) -> tuple[int, int]:
@@ -108,6 +107,14 @@ def height_width(text: str) -> tuple[int, int]:
         return int(height), int(width)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected HxW, e.g. 360x480, got {text!r}") from None
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Scales: "0.75,1"."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected S,S, e.g. 0.75,1, got {text!r}") from None
 
 
 def run(options: Options) -> Tables | Cost:

@@ -237,7 +237,19 @@ def test_bad_input_is_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_a_size_without_x_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [("--size 513", "expected HxW, e.g. 360x480"), ("--scales 1,x", "expected S,S, e.g. 0.75,1")],
+)
+def test_unreadable_flags_are_refused(
+    flags: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["--model", "deeplabv1_vgg16", "--size", "513"])
-    assert "expected HxW, e.g. 360x480" in capsys.readouterr().err
+        main(["--model", "deeplabv1_vgg16", *flags.split()])
+    assert message in capsys.readouterr().err
+
+
+def test_scales_and_mirror_images_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--size", "65x65", "--scales", "0.5,1", "--flip"]
+    assert main(["--model", "deeplabv1_vgg16", *flags]) == 0
+    assert "65x65, output stride 8, 2 scales, mirrored" in capsys.readouterr().out
