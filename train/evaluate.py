@@ -1,10 +1,14 @@
 """Score a checkpoint or a bundle's engine on a labelled split: IoU, pixel and boundary accuracy.
 
-Without --checkpoint or --bundle it scores the model that ships with the repository.
+Without --checkpoint or --bundle it scores the model that ships with the repository. --scales and
+--flip average the softmax of whole forward passes, as table 5 of the v3+ paper does:
+`--output-stride 8 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip`. An engine's input size is part of its
+graph, so it can be flipped but not scaled; --crf refines whatever comes out of either.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +45,7 @@ class Options:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     crf: str = "off"
+    threads: int = 0  # 0 = what PyTorch and onnxruntime choose
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -50,13 +55,17 @@ class Options:
             raise UsageError("--bundle needs --precision: fp32, fp16, int8 or mixed")
         if self.bundle and (self.output_stride or self.scales != (1.0,)):
             raise UsageError(
-                "an engine's size and stride are fixed: --output-stride and --scales need "
-                "--checkpoint"
+                "an engine's input size and stride are fixed when it is built: --output-stride and "
+                "--scales need --checkpoint (--flip and --crf work with an engine, too)"
             )
         if not self.bundle and (self.precision or self.flavour):
             raise UsageError("--precision and --flavour choose an engine: they need --bundle DIR")
         if not all(0.25 <= scale <= 4 for scale in self.scales):
             raise UsageError("--scales must lie between 0.25 and 4")
+        if len(set(self.scales)) < len(self.scales):
+            raise UsageError("--scales names a scale twice: each is averaged once")
+        if self.threads < 0:
+            raise UsageError("--threads must not be negative; 0 leaves the choice to PyTorch")
 
 
 def parse(argv: list[str] | None) -> Options:
@@ -72,18 +81,35 @@ def parse(argv: list[str] | None) -> Options:
     add("--flavour", choices=FLAVOURS, help="INT8 graph: u8 (CPU) or s8 (TensorRT's numbers)")
     add("--target", help="what runs the engine (%(default)s)")
     add("--output-stride", type=int, metavar="N", help="8, 16 or 32 in place of the spec's")
-    add("--scales", type=float, nargs="+", metavar="S", help="average over these scales (1.0)")
+    add("--scales", type=numbers, nargs="+", metavar="S", help="average over them: 0.75,1,1.25 (1)")
     add("--flip", action="store_true", help="average with the mirrored frame")
     add("--crf", choices=CRF_MODES, help="refine with the spec's CRF (%(default)s)")
+    add("--threads", type=int, metavar="N", help="0 = all cores (%(default)s)")
+    p.set_defaults(scales=[Options.scales])
     values = vars(p.parse_args(argv))
-    return Options(**values | {"scales": tuple(values["scales"])})
+    return Options(**values | {"scales": sum(values["scales"], ())})
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """`0.5,0.75` -> (0.5, 0.75); one number is a list of one."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of numbers, e.g. 0.75,1,1.25"
+        ) from None
 
 
 def run(options: Options) -> Summary:
     """Score the model over the split."""
-    from scenes.dataset import open_dataset
-    from train.evaluation import averaged, score
+    import torch
 
+    from scenes.dataset import open_dataset
+    from train.cost import Strategy
+    from train.evaluation import score
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
     dataset = open_dataset(options.data, options.split)
     with opened(options) as (predict, spec):
         if dataset.classes != spec.classes:
@@ -91,9 +117,8 @@ def run(options: Options) -> Summary:
                 f"{options.data} has the classes {', '.join(dataset.classes)}, but the model "
                 f"{spec.name} was trained for {', '.join(spec.classes)}"
             )
-        if options.flip or options.scales != (1.0,):
-            predict = averaged(predict, options.scales, options.flip)
-        return score(predict, spec, dataset, crf_of(spec, options.crf))
+        strategy = Strategy(options.scales, options.flip)
+        return score(predict, spec, dataset, (strategy, crf_of(spec, options.crf)))
 
 
 @contextmanager
@@ -120,7 +145,8 @@ def open_engine(options: Options) -> Session:
     if options.flavour is not None and options.target != "cpu":
         raise UsageError("--flavour picks an ONNX graph, which runs on --target cpu")
     bundle = Bundle.open(options.bundle)
-    return open_session(bundle, options.precision, options.target, flavour=options.flavour)
+    threads = options.threads or None
+    return open_session(bundle, options.precision, options.target, threads, options.flavour)
 
 
 def crf_of(spec: ModelSpec, mode: str) -> Refinement | None:

@@ -15,12 +15,61 @@ from engines.labels import upsample_argmax, upsample_softmax
 from engines.preprocess import fit_frame
 from engines.session import Session
 from engines.spec import ModelSpec
-from scenes.dataset import Dataset, Frame
-from scenes.scores import ConfusionMatrix, SegmentationScores, Summary
+from scenes.dataset import Dataset, Frame, Labels
+from scenes.scores import ConfusionMatrix, SegmentationScores, Summary, TrueBoundaries
+from train.cost import Strategy
 from train.deployable import Deployable
+from train.multiply_adds import scaled
 
 Logits = NDArray[np.float32]
 Predict = Callable[[Frame], Logits]  # frame [H, W, 3] at the model's size -> scores [C, h, w]
+ONCE = Strategy()
+Way = tuple[Strategy, Refinement | None]  # at which scales, mirrored or not; then refined or not
+
+
+class Versions:
+    """What a model says about one frame at several scales, mirrored or not.
+
+    Every version is a whole forward pass whose logits are brought to the image's size before their
+    softmax; the average is over probabilities (DeepLab v3, section 4.1, "Inference strategy" and
+    the official model.py). Each version is computed once, however many strategies ask for it.
+    Passes are single: a frame and its mirror image as one batch took 3 to 20 % longer (one thread).
+    """
+
+    def __init__(self, predict: Predict, frame: Frame, size: tuple[int, int]) -> None:
+        """`frame` has the model's input size, `size` = (H, W) is that of the image behind it."""
+        self._predict, self._frame, self._size = predict, frame, size
+        self._logits: dict[tuple[float, bool], Logits] = {}
+        self._probabilities: dict[tuple[float, bool], Logits] = {}
+
+    def scores(self, strategy: Strategy) -> Logits:
+        """The logits [C, h, w] of the frame itself, or the log of the mean probabilities
+        [C, H, W] of several versions: -inf where all of them exclude a class."""
+        if strategy == ONCE:
+            return self.logits(1.0, False)
+        sides = (False, True)[: 1 + strategy.flip]
+        versions = [(scale, mirrored) for scale in strategy.scales for mirrored in sides]
+        total = sum(self.probabilities(*version) for version in versions)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(total / np.float32(len(versions))), np.float32)
+
+    def probabilities(self, scale: float, mirrored: bool) -> Logits:
+        """[C, H, W], mirrored back."""
+        if (scale, mirrored) not in self._probabilities:
+            logits = self.logits(scale, mirrored)
+            result = upsample_softmax(logits, self._size, torch.get_num_threads())
+            self._probabilities[scale, mirrored] = result[..., ::-1] if mirrored else result
+        return self._probabilities[scale, mirrored]
+
+    def logits(self, scale: float, mirrored: bool) -> Logits:
+        """One forward pass: [C, h, w] at the network's stride, as the version lies."""
+        if (scale, mirrored) not in self._logits:
+            height, width = (scaled(side, scale) for side in self._frame.shape[:2])
+            frame = fit_frame(self._frame, (height, width))
+            self._logits[scale, mirrored] = self._predict(
+                np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame
+            )
+        return self._logits[scale, mirrored]
 
 
 def predict_with(network: nn.Module, spec: ModelSpec) -> Predict:
@@ -40,42 +89,33 @@ def predict_through(session: Session) -> Predict:
     return lambda frame: session.run(frame[None])[0]
 
 
-def averaged(predict: Predict, scales: Sequence[float], flip: bool) -> Predict:
-    """Mean softmax over scaled and mirrored versions of a frame, as log-probabilities [C, H, W].
-
-    Every version is a whole forward pass, its logits are brought to the frame's size first
-    (DeepLab v3, section 4.1, "Inference strategy").
-    """
-
-    def predict_averaged(frame: Frame) -> Logits:
-        height, width = frame.shape[:2]
-        total, count = np.zeros((), np.float32), 0
-        for scale in scales:
-            scaled = fit_frame(frame, (round(height * scale), round(width * scale)))
-            for mirrored in (False, True)[: 1 + flip]:
-                logits = predict(scaled[:, ::-1].copy() if mirrored else scaled)
-                total = total + upsample_softmax(
-                    logits[..., ::-1] if mirrored else logits, (height, width)
-                )
-                count += 1
-        with np.errstate(divide="ignore"):  # a probability of 0 excludes its class
-            return np.asarray(np.log(total / count))
-
-    return predict_averaged
-
-
-def score(
-    predict: Predict, spec: ModelSpec, dataset: Dataset, refine: Refinement | None = None
-) -> Summary:
+def score(predict: Predict, spec: ModelSpec, dataset: Dataset, way: Way = (ONCE, None)) -> Summary:
     """All scores over a dataset, each image at the size of its labels."""
-    scores = SegmentationScores(spec.classes)
+    return score_all(predict, spec, dataset, [way])[0]
+
+
+def score_all(
+    predict: Predict, spec: ModelSpec, dataset: Dataset, ways: Sequence[Way]
+) -> list[Summary]:
+    """The scores of several ways over a dataset, in one go through it.
+
+    They share their forward passes: once, mirrored, multi-scale and both together cost no more
+    than the last of them alone.
+    """
+    scores = [SegmentationScores(spec.classes) for _ in ways]
     for scene in tqdm(dataset, "evaluating", len(dataset), disable=None):
-        logits = predict(fit_frame(scene.frame, spec.input_size))
-        labels = (
-            refine(scene.frame, logits) if refine else upsample_argmax(logits, scene.labels.shape)
-        )
-        scores.add(scene.labels, labels)
-    return scores.summary()
+        versions = Versions(predict, fit_frame(scene.frame, spec.input_size), scene.labels.shape)
+        truth = TrueBoundaries(scene.labels, len(spec.classes))
+        for (strategy, refine), sums in zip(ways, scores, strict=True):
+            logits = versions.scores(strategy)
+            labels = refine(scene.frame, logits) if refine else full_size(logits, scene.labels)
+            sums.compare(truth, labels)
+    return [sums.summary() for sums in scores]
+
+
+def full_size(logits: Logits, truth: Labels) -> Labels:
+    """The labels that `logits` stand for, at the size of `truth`."""
+    return upsample_argmax(logits, truth.shape, torch.get_num_threads())
 
 
 def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
@@ -83,5 +123,5 @@ def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
     confusion = ConfusionMatrix(len(spec.classes))
     for scene in dataset:
         logits = predict(fit_frame(scene.frame, spec.input_size))
-        confusion.add(scene.labels, upsample_argmax(logits, scene.labels.shape))
+        confusion.add(scene.labels, full_size(logits, scene.labels))
     return 100 * confusion.miou

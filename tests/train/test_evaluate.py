@@ -9,14 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional
 
 from crf.refinement import Refinement
-from engines.labels import upsample
+from engines.labels import upsample_argmax
+from engines.preprocess import fit_frame
 from engines.spec import CrfParams, ModelSpec
 from scenes.dataset import Frame, open_dataset
 from train import evaluate
-from train.checkpoint import save_checkpoint
-from train.evaluation import Logits, Predict, averaged, mean_iou, predict_with, score
+from train.checkpoint import load_model, save_checkpoint
+from train.cost import Strategy
+from train.evaluation import (
+    ONCE,
+    Logits,
+    Predict,
+    Versions,
+    mean_iou,
+    predict_with,
+    score,
+    score_all,
+)
 from train.family import build_model
 
 KEYS = {"miou", "per_class", "boundary_f", "trimap_accuracy", "pixel_accuracy", "images"}
@@ -57,59 +70,125 @@ def test_the_crf_keeps_masks_that_are_right_already(
     params = CrfParams(4, 20, 10, 1, 1, iterations=2)
     dataset = open_dataset(f"camvid:{camvid}", "val")
     refine = Refinement(len(spec.classes), params, mode)
-    assert score(nearest_colour(spec), spec, dataset, refine).miou > 99
+    assert score(nearest_colour(spec), spec, dataset, (ONCE, refine)).miou > 99
 
 
-def test_flip_averages_the_frame_with_its_mirror_image(spec: ModelSpec) -> None:
-    def lopsided(frame: Frame) -> Logits:
-        scores = np.stack([frame[..., 0], frame[..., 1].cumsum(axis=1)])
-        return np.asarray(scores / 500, np.float32)
+def slow_average(
+    predict: Predict, frame: Frame, size: tuple[int, int], strategy: Strategy
+) -> NDArray[np.float64]:
+    """The mean softmax [C, H, W], one explicit step after the other, in double precision."""
+    h, w = frame.shape[:2]
+    maps = []
+    for scale in strategy.scales:
+        for mirrored in (False, True) if strategy.flip else (False,):
+            picture = fit_frame(frame, (int((h - 1) * scale + 1), int((w - 1) * scale + 1)))
+            if mirrored:
+                picture = np.ascontiguousarray(np.fliplr(picture))
+            logits = torch.from_numpy(predict(picture).astype(np.float64))[None]
+            full = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+            softmax = full.softmax(dim=1)[0]
+            maps.append((softmax.flip(-1) if mirrored else softmax).numpy())
+    return np.asarray(np.mean(maps, axis=0))
 
-    frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3)).astype(np.uint8)
-    both = averaged(lopsided, [1.0], flip=True)(frame)
-    plain, mirrored = lopsided(frame), lopsided(frame[:, ::-1])[..., ::-1]
-    expected = sum(np.exp(x) / np.exp(x).sum(axis=0) for x in (plain, mirrored)) / 2
-    np.testing.assert_allclose(np.exp(both), expected, rtol=1e-5)
-    np.testing.assert_allclose(averaged(lopsided, [1.0], True)(frame[:, ::-1])[..., ::-1], both)
+
+@pytest.mark.parametrize("size", [(64, 96), (41, 133)])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Strategy(flip=True),
+        Strategy((0.5,)),
+        Strategy((0.75, 1.0, 1.5)),
+        Strategy((0.5, 1.0, 1.75), flip=True),
+    ],
+)
+def test_probabilities_are_averaged_as_by_an_explicit_loop(
+    checkpoint: Path, size: tuple[int, int], strategy: Strategy
+) -> None:
+    predict = predict_with(*load_model(checkpoint))
+    frame = np.random.default_rng(1).integers(0, 256, (65, 97, 3)).astype(np.uint8)
+    expected = slow_average(predict, frame, size, strategy)
+    result = Versions(predict, frame, size).scores(strategy)
+    np.testing.assert_allclose(np.exp(result), expected, atol=1e-6)
+    labels, gap = upsample_argmax(result, size), np.sort(expected, axis=0)
+    assert (labels == expected.argmax(axis=0))[gap[-1] - gap[-2] > 1e-6].all()
 
 
-def test_scales_are_averaged_at_the_size_of_the_frame() -> None:
+def test_a_mirrored_average_does_not_tell_left_from_right(checkpoint: Path) -> None:
+    predict, both = predict_with(*load_model(checkpoint)), Strategy(flip=True)
+    frame = np.random.default_rng(2).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    straight = Versions(predict, frame, (64, 96)).scores(both)
+    turned = Versions(predict, np.ascontiguousarray(frame[:, ::-1]), (64, 96)).scores(both)
+    np.testing.assert_allclose(turned[..., ::-1], straight, atol=1e-5)
+
+
+def test_each_version_is_one_pass_however_many_ways_ask_for_it(
+    camvid: Path, spec: ModelSpec
+) -> None:
     seen: list[tuple[int, ...]] = []
 
-    def constant(frame: Frame) -> Logits:
+    def counting(frame: Frame) -> Logits:
         seen.append(frame.shape[:2])
-        value = np.float32(frame.shape[0] / 64)
-        return np.stack([np.full((4, 6), value), np.zeros((4, 6))]).astype(np.float32)
+        return nearest_colour(spec)(frame)
 
-    result = averaged(constant, [0.5, 1.0, 1.5], flip=False)(np.zeros((64, 96, 3), np.uint8))
-    assert seen == [(32, 48), (64, 96), (96, 144)]
-    assert result.shape == (2, 64, 96)
-    expected = np.mean([1 / (1 + np.exp(-s)) for s in (0.5, 1.0, 1.5)])
-    np.testing.assert_allclose(np.exp(result[0]), expected, rtol=1e-6)
+    scales = (0.5, 1.0, 1.5)
+    strategies = [ONCE, Strategy(flip=True), Strategy(scales), Strategy(scales, flip=True)]
+    dataset = open_dataset(f"camvid:{camvid}", "val")
+    together = score_all(counting, spec, dataset, [(each, None) for each in strategies])
+    assert sorted(seen) == sorted([(32, 48), (64, 96), (95, 143)] * 2 * len(dataset))
+    alone = [score(nearest_colour(spec), spec, dataset, (each, None)) for each in strategies]
+    assert together == alone
 
 
-def test_one_version_alone_gives_the_labels_of_its_logits(checkpoint: Path) -> None:
-    from train.checkpoint import load_model
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_the_crf_refines_averaged_probabilities(camvid: Path, spec: ModelSpec, mode: str) -> None:
+    dataset = open_dataset(f"camvid:{camvid}", "val")
+    strategy = Strategy((0.5, 1.0), flip=True)
+    refine = Refinement(len(spec.classes), CrfParams(4, 20, 10, 1, 1, iterations=2), mode)
+    blurred, refined = score_all(
+        nearest_colour(spec), spec, dataset, [(strategy, None), (strategy, refine)]
+    )
+    scene = dataset[0]
+    log_mean = Versions(nearest_colour(spec), scene.frame, scene.labels.shape).scores(strategy)
+    assert np.isfinite(log_mean).mean() > 0.5
+    assert refined.miou > 99
+    assert blurred.miou > 95
 
-    predict = predict_with(*load_model(checkpoint))
-    frame = np.random.default_rng(1).integers(0, 256, (64, 96, 3)).astype(np.uint8)
-    logits = upsample(predict(frame), (64, 96)).astype(np.float64)
-    expected = logits - np.log(np.exp(logits).sum(axis=0))
-    np.testing.assert_allclose(averaged(predict, [1.0], False)(frame), expected, atol=1e-5)
+
+def test_a_class_that_every_version_excludes_stays_excluded(spec: ModelSpec) -> None:
+    def sure(frame: Frame) -> Logits:
+        scores = np.full((2, *frame.shape[:2]), -200, np.float32)  # exp(-200) is 0 in float32
+        scores[0] = 0
+        return scores
+
+    frame = np.zeros((8, 12, 3), np.uint8)
+    result = Versions(sure, frame, (8, 12)).scores(Strategy(flip=True))
+    assert (result[0] == 0).all()
+    assert (result[1] == -np.inf).all()
+    refine = Refinement(2, CrfParams(4, 20, 10, 1, 1, iterations=2), "exact")
+    assert (refine(frame, result) == 0).all()
 
 
 def test_checkpoint_command(checkpoint: Path, camvid: Path, tmp_path: Path) -> None:
     report = tmp_path / "scores.json"
     flags = f"--checkpoint {checkpoint} --data camvid:{camvid} --split val --json {report}"
-    assert evaluate.main([*flags.split(), "--output-stride", "8", "--flip"]) == 0
+    more = "--output-stride 8 --scales 0.5,0.75 1 --flip --crf fast --threads 1"
+    assert evaluate.main([*flags.split(), *more.split()]) == 0
     result = json.loads(report.read_text())
     assert result.keys() == KEYS
     assert result["images"] == 4
 
 
-def test_training_and_evaluation_agree_on_miou(checkpoint: Path, camvid: Path) -> None:
-    from train.checkpoint import load_model
+@pytest.mark.parametrize("flags", ["0.5,0.75,1", "0.5 0.75 1", "0.5,0.75 1"])
+def test_scales_are_separated_by_commas_or_spaces(flags: str) -> None:
+    options = evaluate.parse(["--data", "street:", "--scales", *flags.split()])
+    assert list(options.scales) == [0.5, 0.75, 1]
 
+
+def test_the_default_is_one_pass() -> None:
+    assert list(evaluate.parse(["--data", "street:"]).scales) == [1]
+
+
+def test_training_and_evaluation_agree_on_miou(checkpoint: Path, camvid: Path) -> None:
     network, spec = load_model(checkpoint)
     dataset = open_dataset(f"camvid:{camvid}", "val")
     predict = predict_with(network, spec)
@@ -123,6 +202,9 @@ def test_bundle_command(tiny_bundle: Path, camvid: Path, tmp_path: Path) -> None
     result = json.loads(report.read_text())
     assert result.keys() == KEYS
     assert result["miou"] > 70  # the colours are exact, but the graph sees blocks of 4x4 pixels
+    assert evaluate.main([*flags.split(), "--flip", "--crf", "exact"]) == 0
+    both = json.loads(report.read_text())
+    assert both["miou"] == pytest.approx(result["miou"])  # blocks are symmetric, and it is sure
 
 
 @pytest.mark.parametrize(
@@ -133,12 +215,42 @@ def test_bundle_command(tiny_bundle: Path, camvid: Path, tmp_path: Path) -> None
         ("--bundle b --precision int8 --scales 0.5 1", "need --checkpoint"),
         ("--bundle b --precision int8 --output-stride 8", "need --checkpoint"),
         ("--checkpoint a --precision int8", "need --bundle"),
+        ("--bundle b --precision int8 --scales 0.5 1", "--flip and --crf work"),
+        ("--checkpoint a --flavour u8", "need --bundle"),
         ("--checkpoint a --scales 0", "between 0.25 and 4"),
+        ("--checkpoint a --scales 0.5,5", "between 0.25 and 4"),
+        ("--checkpoint a --scales nan", "between 0.25 and 4"),
+        ("--checkpoint a --scales 1,1", "names a scale twice"),
+        ("--checkpoint a --threads -1", "not be negative"),
     ],
 )
 def test_contradictory_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["--data", "camvid:x", *flags.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--scales half", "'half' is no list of numbers"),
+        ("--scales 0.5,", "'0.5,' is no list of numbers"),
+        ("--scales", "expected at least one argument"),
+        ("--crf sharp", "invalid choice: 'sharp'"),
+    ],
+)
+def test_malformed_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--data", "camvid:x", *flags.split()])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_output_stride_that_no_network_has(
+    checkpoint: Path, camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = f"--data camvid:{camvid} --checkpoint {checkpoint} --output-stride 7"
+    assert evaluate.main(flags.split()) == 2
+    assert "output stride 7" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence(
