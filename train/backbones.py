@@ -2,8 +2,10 @@
 
 How a stride turns into a rate follows the official code (and timm does the same): the unit whose
 stride would pass the output stride runs at stride 1 and still at the old rate; only the units after
-it see the larger rate. In ResNets the papers speak of whole blocks instead: all units of a block
-run at the block's rate, times the multi-grid's in the last one (v3, section 3.2).
+it see the larger rate. So ImageNet's weights compute the same features on a finer grid, and those
+trained at 16 do at 8. (The ResNet of v2's authors has its strides in 1x1 convolutions, so there the
+larger rate begins one unit earlier.) Only the multi-grid departs from it: all units of a ResNet's
+last block run at the block's rate times the multi-grid's (v3, section 3.2).
 
 Low-level features for the decoder stand at stride 4. In three trunks the official code takes
 another tensor of that stride: of MobileNetV2 the 144 channels within a bottleneck (here the 24 at
@@ -45,12 +47,12 @@ def build_trunk(
     width: float = 1.0,
     pretrained: bool = False,
     beta: bool = False,
-    multi_grid: Sequence[int] = MULTI_GRID,
+    multi_grid: Sequence[int] = (),
 ) -> Trunk:
     """Build a trunk by name; `pretrained` downloads ImageNet weights from timm's hub.
 
     `beta` is the ResNet whose 7x7 stem is three 3x3 convolutions, as the authors' own from v3 on;
-    `multi_grid` are the unit rates of a ResNet's last block.
+    `multi_grid` are the unit rates of a ResNet's last block; without them it keeps timm's.
     """
     if name == "vgg16":
         return Trunk(Vgg16(pretrained), (CHANNELS,), normalised=False)
@@ -61,14 +63,17 @@ def build_trunk(
     else:
         import timm
 
+        xception = name.startswith("xception")
         network = timm.create_model(
             timm_name(name, width, beta),
             features_only=True,
             out_indices=(1, 4),
-            output_stride=output_stride,
+            output_stride=32 if xception else output_stride,
             pretrained=pretrained,
         )
-    if name.startswith("resnet"):
+        if xception:
+            turn_strides(network, output_stride)
+    if name.startswith("resnet") and multi_grid:
         set_rates(network, output_stride, multi_grid)
     return Trunk(network, tuple(network.feature_info.channels()))
 
@@ -83,13 +88,33 @@ def timm_name(name: str, width: float, beta: bool) -> str:
     return names.get(name, name) + ("s" if beta else "")
 
 
-def set_rates(resnet: Any, output_stride: int, multi_grid: Sequence[int]) -> None:
-    """Give all units of a ResNet's last two blocks their rates, in place.
+def turn_strides(xception: Any, output_stride: int) -> None:
+    """Turn the strides of an aligned Xception beyond `output_stride` into rates, in place.
 
-    2, 4, 8 in the last block at output stride 16 with the multi-grid (1, 2, 4); double at 8.
+    timm does so as it builds, and then drops the convolution of a shortcut that only the stride
+    had called for (Xception-71, fifth block): weights of output stride 16 would not fit 8.
     """
-    for stage, stride, grid in (("layer3", 16, (1,)), ("layer4", 32, multi_grid)):
-        block_rate = max(1, stride // output_stride)
-        for index, unit in enumerate(resnet[stage]):
-            rate = block_rate * grid[index % len(grid)]
-            unit.conv2.dilation = unit.conv2.padding = (rate, rate)
+    stride, rate = 2, 1  # behind the stem
+    for block in (module for name, module in xception.items() if name.startswith("blocks")):
+        depthwise = [getattr(block.stack, f"conv{number}").conv_dw for number in (1, 2, 3)]
+        for conv in depthwise:
+            conv.dilation = conv.padding = (rate, rate)
+        own = depthwise[-1].stride[0]
+        if stride * own <= output_stride:
+            stride *= own
+        else:
+            depthwise[-1].stride = block.shortcut.conv.stride = (1, 1)
+            rate *= own
+
+
+def set_rates(resnet: Any, output_stride: int, multi_grid: Sequence[int]) -> None:
+    """Give the units of a ResNet's last block their rates, in place.
+
+    2, 4, 8 at output stride 16 with the multi-grid (1, 2, 4); double at 8. The block before it
+    stays as timm has it: its first unit has the stride in its 3x3 convolution, which at stride 1
+    keeps the old rate, so that weights trained at 16 compute the same features at 8.
+    """
+    block_rate = max(1, 32 // output_stride)
+    for unit, grid in zip(resnet["layer4"], multi_grid, strict=True):
+        rate = block_rate * grid
+        unit.conv2.dilation = unit.conv2.padding = (rate, rate)

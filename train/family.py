@@ -178,7 +178,7 @@ def build_model(
         parsed.width,
         pretrained,
         beta=parsed.has("beta"),
-        multi_grid=MULTI_GRID if parsed.has("multi-grid") else (1,),
+        multi_grid=MULTI_GRID if parsed.has("multi-grid") else (),
     )
     return with_head(parsed, trunk, classes, stride)
 

@@ -60,6 +60,8 @@ class Footprints(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if operator is aten.native_batch_norm.default:
+            return args[0], args[1], args[2]  # only shapes matter, and torch's takes 20 ms here
         result = operator(*args, **(kwargs or {}))
         sources = [self._known[t] for t in tensors(args) if t in self._known]
         outputs = list(tensors([result]))

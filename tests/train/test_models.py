@@ -16,16 +16,26 @@ from train.family import ARCHITECTURES, build_model
 from train.receptive_field import receptive_field
 
 
-def test_every_member_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_members_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "models.json"
-    assert models.main(["--json", str(path)]) == 0
+    names = ["deeplabv1_vgg16", "deeplabv3plus_xception_slim"]
+    assert models.main([*names, "--json", str(path)]) == 0
     rows = json.loads(path.read_text())["models"]
-    assert [row["name"] for row in rows] == list(ARCHITECTURES)
-    for row in rows:
-        assert {"name", "params", "gmacs", "receptive_field"} <= row.keys()
-        assert row["gmacs"] * 1e9 > row["params"] > 1e6
+    assert [row["name"] for row in rows] == names
+    assert [row["params"] for row in rows] == [20_505_429, 3_406_261]
+    assert [row["receptive_field"] for row in rows] == [435, 1467]
+    assert rows[0]["gmacs"] == pytest.approx(128.58, abs=0.01)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ARCHITECTURES)
+    assert all(name in printed for name in names)
+
+
+@pytest.mark.slow
+def test_without_a_name_the_whole_family_is_listed() -> None:
+    listing = models.run(models.Options())
+    assert [model.name for model in listing.models] == list(ARCHITECTURES)
+    for model in listing.models:
+        assert model.gmacs * 1e9 > model.params > 1e6
+        assert model.receptive_field > 400
 
 
 def test_a_member_can_be_listed_with_modifiers(capsys: pytest.CaptureFixture[str]) -> None:
