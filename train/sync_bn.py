@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from timm.layers.norm_act import SyncBatchNormAct, convert_sync_batchnorm
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
 from train import processes
@@ -15,51 +15,58 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device) -> None:
     GPUs use PyTorch's own, which refuses a CPU's tensors (2.15: "expected input tensor to be on
     GPU"); those have `CpuSyncBatchNorm`.
     """
-    convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     if device.type != "cpu":
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return
     for layer in network.modules():
-        if type(layer) is nn.SyncBatchNorm:
+        if type(layer) is nn.BatchNorm2d:
             layer.__class__ = CpuSyncBatchNorm
-        elif type(layer) is SyncBatchNormAct:
+        elif type(layer) is BatchNormAct2d:
             layer.__class__ = CpuSyncBatchNormAct
 
 
-class CpuSyncBatchNorm(nn.SyncBatchNorm):
-    """The definition, with means over all processes: FP32 inside, like PyTorch's under autocast.
+class CpuSyncBatchNorm(nn.BatchNorm2d):
+    """The definition, with means over all processes."""
 
-    Every process must hold equally many samples of one size.
-    """
+    def forward(self, features: Tensor) -> Tensor:
+        """[N, C, h, w] -> the same shape; in eval mode with the running statistics."""
+        return normalised(features, self) if self.training else super().forward(features)
+
+
+class CpuSyncBatchNormAct(BatchNormAct2d):
+    """timm's form, with dropout and an activation behind it."""
 
     def forward(self, features: Tensor) -> Tensor:
         """[N, C, h, w] -> the same shape; in eval mode with the running statistics."""
         if not self.training:
-            return super().forward(features)
-        wide, channels = features.float(), (1, -1, 1, 1)
-        mean = global_mean(wide)
-        centred = wide - mean.view(channels)
-        variance = global_mean(centred.square())
-        pixels = processes.count() * features.numel() / features.shape[1]
-        with torch.no_grad():
-            self.follow(mean, variance * (pixels / (pixels - 1)))  # unbiased
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale.view(channels) + self.bias.view(channels)).to(features.dtype)
-
-    def follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards these."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked.add_(1)
+            return torch.as_tensor(super().forward(features))  # type: ignore[no-untyped-call]
+        return torch.as_tensor(self.act(self.drop(normalised(features, self))))
 
 
-class CpuSyncBatchNormAct(SyncBatchNormAct, CpuSyncBatchNorm):
-    """timm's form with an activation behind it: that class calls the next one's `forward`."""
+def normalised(features: Tensor, layer: nn.BatchNorm2d) -> Tensor:
+    """Features [N, C, h, w] less their global mean, over their global deviation, scaled and
+    shifted; the running statistics follow. The arithmetic has the weights' precision, as PyTorch's
+    has under autocast. Every process must hold equally many samples of one size."""
+    wide, channels = features.to(layer.weight.dtype), (1, -1, 1, 1)
+    mean = global_mean(wide)
+    centred = wide - mean.view(channels)
+    variance = global_mean(centred.square())
+    follow(layer, mean.detach(), variance.detach(), features[:, 0].numel() * processes.count())
+    scale = layer.weight * (variance + layer.eps).rsqrt()
+    return (centred * scale.view(channels) + layer.bias.view(channels)).to(features.dtype)
 
 
 def global_mean(values: Tensor) -> Tensor:
     """Mean per channel of [N, C, h, w] over all processes, [C]."""
     return processes.total(values.mean(dim=(0, 2, 3))) / processes.count()
+
+
+def follow(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor, pixels: int) -> None:
+    """Move the running statistics towards those of a batch of `pixels`, made unbiased."""
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    assert layer.momentum is not None
+    layer.running_mean.lerp_(mean, layer.momentum)
+    layer.running_var.lerp_(variance * (pixels / (pixels - 1)), layer.momentum)
+    layer.num_batches_tracked.add_(1)
