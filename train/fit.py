@@ -56,7 +56,9 @@ def parse(argv: list[str] | None) -> Options:
     add("--init", type=Path, metavar="F", help="start from folded .npz or own .safetensors weights")
     add("--init-backbone", type=Path, metavar="F", help="take the trunk alone of own weights")
     add("--freeze-backbone", action="store_true", help="train the head alone")
-    add("--run", type=Path, metavar="DIR", help="where state and weights go (%(default)s)")
+    # torchrun takes "--run" for an ambiguous option of its own, even behind the script's name
+    run = add("--run-dir", "--run", type=Path, metavar="DIR", dest="run")
+    run.help = "where state and weights go (%(default)s)"
     add("--resume", action="store_true", help="go on with the run in --run")
     add("--epochs", type=int, help="%(default)s")
     add("--batch", type=int, help="%(default)s")
