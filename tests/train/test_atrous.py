@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from export.atrous_oracle import atrous_convolution, effective_kernel
+from train.backbones import build_trunk
 from train.family import ARCHITECTURES, build_model
 from train.layers import AtrousSeparableConv
 
@@ -145,17 +148,6 @@ def test_tensorflows_same_padding_equals_ours_at_odd_sizes_only(size: int, agree
     assert torch.allclose(same, ours) == agrees
 
 
-# timm's strides and rates as they are: the family's ResNets give whole blocks one rate instead.
-TRUNKS = ["mobilenetv2_100", "xception41", "resnet50"]
-
-
-def trunk(name: str, output_stride: int) -> nn.Module:
-    network: nn.Module = timm.create_model(
-        name, features_only=True, out_indices=(1, 4), output_stride=output_stride
-    )
-    return network.double().eval()
-
-
 def give_every_branch_a_say(network: nn.Module) -> None:
     """timm starts residual branches at a scale of 0, where a wrong rate would go unseen."""
     for module in network.modules():
@@ -163,60 +155,46 @@ def give_every_branch_a_say(network: nn.Module) -> None:
             nn.init.uniform_(module.weight, 0.5, 1.5)
 
 
-@pytest.mark.parametrize("size", [(33, 49), (64, 50)], ids=str)
-@pytest.mark.parametrize("name", TRUNKS)
+@pytest.mark.parametrize(
+    ("name", "multi_grid", "strides"),
+    [
+        ("mobilenetv2", (), (32, 16, 8)),
+        ("xception71", (), (16, 8)),
+        ("resnet50", (), (32, 16, 8)),
+        ("resnet50", (1, 2, 4), (16, 8)),
+    ],
+)
 def test_a_finer_trunk_holds_the_coarse_features_at_every_second_position(
-    name: str, size: tuple[int, int]
+    name: str, multi_grid: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    """v3, section 3.1: from output stride 32 to 16 to 8 with the same weights, everywhere, border
-    included: the dilated layers see, from a position of the coarse grid, the coarse grid alone.
-    (MobileNetV3 is the exception: its squeeze-and-excitation averages over the whole finer map.)"""
+    """v3, section 3.1: with the same weights, everywhere, border included. From a position of the
+    coarse grid the atrous layers see the coarse grid alone. (MobileNetV3 is the exception: its
+    squeeze-and-excitation averages over the whole finer map.)"""
     torch.manual_seed(0)
-    coarsest = trunk(name, 32)
-    give_every_branch_a_say(coarsest)
-    image = torch.randn(1, 3, *size, dtype=torch.float64)
+    build = partial(build_trunk, name, multi_grid=multi_grid)
+    trunks = [build(stride).network.double().eval() for stride in strides]
+    give_every_branch_a_say(trunks[0])
+    for finer in trunks[1:]:
+        finer.load_state_dict(trunks[0].state_dict())
+    image = torch.randn(1, 3, 33, 50, dtype=torch.float64)
     with torch.inference_mode():
-        low_level, coarse = coarsest(image)
-        for output_stride in (16, 8):
-            network = trunk(name, output_stride)
-            network.load_state_dict(coarsest.state_dict())
-            same_low_level, fine = network(image)
-            assert torch.equal(same_low_level, low_level)
-            assert (fine[:, :, ::2, ::2] - coarse).abs().max() <= 1e-12 * coarse.std()
-            assert (fine[:, :, 1] - fine[:, :, 0]).abs().max() > 1e-3 * coarse.std()  # is finer
-            coarse = fine
+        features = [network(image) for network in trunks]
+    for stride, (_, last) in zip(strides, features, strict=True):
+        assert last.shape[2:] == (-(-33 // stride), -(-50 // stride))
+    for (low_level, coarse), (same_low_level, fine) in pairwise(features):
+        assert torch.equal(same_low_level, low_level)
+        assert (fine[:, :, ::2, ::2] - coarse).abs().max() <= 1e-12 * coarse.std()
+        assert (fine[:, :, 1] - fine[:, :, 0]).abs().max() > 1e-3 * coarse.std()  # is finer
 
 
-Family = dict[str, dict[int, nn.Module]]
-
-
-@pytest.fixture(scope="module")
-def family() -> Family:
-    """All members at all their output strides, without numbers."""
-    with torch.device("meta"):
-        return {
-            name: {stride: build_model(name, 3, stride).eval() for stride in member.strides}
-            for name, member in ARCHITECTURES.items()
-        }
-
-
-@pytest.mark.parametrize("name", [n for n, m in ARCHITECTURES.items() if {8, 16} <= {*m.strides}])
-def test_from_stride_16_to_8_weights_stay_and_the_map_doubles(family: Family, name: str) -> None:
-    """Positions 0, 8, 16 ... of the image instead of 0, 16 ..."""
-    coarse, fine = family[name][16], family[name][8]
-    assert shapes(coarse) == shapes(fine)
-    image = torch.empty(1, 3, 97, 128, device="meta")
-    maps = [network.get_submodule("backbone")(image)[-1] for network in (coarse, fine)]
-    assert [tuple(features.shape[2:]) for features in maps] == [(7, 8), (13, 16)]
-
-
-def shapes(network: nn.Module) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in network.state_dict().items()}
-
-
-def test_atrous_and_strided_layers_of_the_family_pad_as_the_original(family: Family) -> None:
+def test_atrous_and_strided_layers_of_the_family_pad_as_the_original() -> None:
     """So the border of each is that of the tests above; and their rates are those tested."""
-    networks = [network for strides in family.values() for network in strides.values()]
+    with torch.device("meta"):
+        networks = [
+            build_model(name, 3, stride)
+            for name, member in ARCHITECTURES.items()
+            for stride in {min(member.strides), max(member.strides)}
+        ]
     modules = [module for network in networks for module in network.modules()]
     convs = [module for module in modules if isinstance(module, nn.Conv2d)]
     for conv in convs:

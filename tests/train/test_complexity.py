@@ -168,13 +168,14 @@ def test_resnet_with_the_originals_strides(output_stride: int, modifier: str, gi
     """v3+, table 3 has 81.02 and 276.18, and with a decoder, which adds 21.76, 101.28."""
     with torch.device("meta"):
         network = build_model(f"deeplabv3_resnet101,beta,{modifier}", 21, output_stride).eval()
-    stride_as_the_original(network.backbone)
+    turn_into_the_original(network.backbone)
     total = count(network, (513, 513)).space_to_batch
     assert total / 1e9 == pytest.approx(giga, abs=0.005)
 
 
-def stride_as_the_original(resnet: nn.Module) -> None:
-    """Move each stride from a stage's first unit to the last unit before it (resnet_v1_beta.py)."""
+def turn_into_the_original(resnet: nn.Module) -> None:
+    """Move each stride from a stage's first unit to the last unit before it (resnet_v1_beta.py);
+    behind it, all units of a stage have one rate, but for the multi-grid."""
     stages: list[Any] = [resnet.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)]
     for before, stage in pairwise(stages):
         last, first = before[-1], stage[0]
@@ -182,6 +183,8 @@ def stride_as_the_original(resnet: nn.Module) -> None:
             last.conv2.stride = (2, 2)
             last.downsample = nn.MaxPool2d(1, 2)  # the identity shortcut, subsampled
             first.conv2.stride = first.downsample[0].stride = (1, 1)
+        elif stage[1].conv2.dilation == stage[2].conv2.dilation:
+            first.conv2.dilation = first.conv2.padding = stage[1].conv2.dilation
 
 
 def test_flags_are_the_modifiers_of_the_same_name() -> None:
