@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser, run_command
+from engines.command import parser
 from engines.failures import Refused, UsageError
+from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
     from crf.refinement import Refinement
@@ -105,13 +106,14 @@ def run(options: Options) -> Summary:
     import torch
 
     from scenes.dataset import open_dataset
+    from train import processes
     from train.cost import Strategy
     from train.evaluation import score
 
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = open_dataset(options.data, options.split)
-    with opened(options) as (predict, spec):
+    with processes.joined(), opened(options) as (predict, spec):
         if dataset.classes != spec.classes:
             raise Refused(
                 f"{options.data} has the classes {', '.join(dataset.classes)}, but the model "
@@ -174,7 +176,7 @@ def show(summary: Summary) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line entry."""
-    return run_command(argv, parse, run, show)
+    return run_as_one(argv, parse, run, show)
 
 
 if __name__ == "__main__":

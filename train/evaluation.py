@@ -1,8 +1,13 @@
-"""Predictions of a checkpoint or a bundle's engine on frames of any size, and their scores."""
+"""Predictions of a checkpoint or a bundle's engine on frames of any size, and their scores.
+
+Where several processes evaluate together, each takes its share of the images. Scores are sums of
+integers, so every process has the result of a lone one, to the last bit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +22,7 @@ from engines.session import Session
 from engines.spec import ModelSpec
 from scenes.dataset import Dataset, Frame, Labels
 from scenes.scores import ConfusionMatrix, SegmentationScores, Summary, TrueBoundaries
+from train import processes
 from train.cost import Strategy
 from train.deployable import Deployable
 from train.multiply_adds import scaled
@@ -74,12 +80,13 @@ class Versions:
 
 def predict_with(network: nn.Module, spec: ModelSpec) -> Predict:
     """Prediction by a PyTorch network, on frames of any size."""
-    deployable = Deployable(network, spec).eval()
+    device = next(network.parameters()).device
+    deployable = Deployable(network, spec).eval().to(device)
 
     @torch.inference_mode()
     def predict(frame: Frame) -> Logits:
-        batch = torch.tensor(frame).unsqueeze(0)
-        return np.asarray(deployable(batch)[0].numpy())
+        batch = torch.tensor(frame, device=device).unsqueeze(0)
+        return np.asarray(deployable(batch)[0].cpu().numpy())
 
     return predict
 
@@ -103,14 +110,15 @@ def score_all(
     than the last of them alone.
     """
     scores = [SegmentationScores(spec.classes) for _ in ways]
-    for scene in tqdm(dataset, "evaluating", len(dataset), disable=None):
+    for index in tqdm(processes.share(range(len(dataset))), "evaluating", disable=None):
+        scene = dataset[index]
         versions = Versions(predict, fit_frame(scene.frame, spec.input_size), scene.labels.shape)
         truth = TrueBoundaries(scene.labels, len(spec.classes))
         for (strategy, refine), sums in zip(ways, scores, strict=True):
             logits = versions.scores(strategy)
             labels = refine(scene.frame, logits) if refine else full_size(logits, scene.labels)
             sums.compare(truth, labels)
-    return [sums.summary() for sums in scores]
+    return [merged(parts).summary() for parts in zip(*processes.gathered(scores), strict=True)]
 
 
 def full_size(logits: Logits, truth: Labels) -> Labels:
@@ -121,7 +129,18 @@ def full_size(logits: Logits, truth: Labels) -> Labels:
 def mean_iou(predict: Predict, spec: ModelSpec, dataset: Dataset) -> float:
     """Mean IoU in percent: what `score` reports, without the slower boundary scores."""
     confusion = ConfusionMatrix(len(spec.classes))
-    for scene in dataset:
+    for index in processes.share(range(len(dataset))):
+        scene = dataset[index]
         logits = predict(fit_frame(scene.frame, spec.input_size))
         confusion.add(scene.labels, full_size(logits, scene.labels))
-    return 100 * confusion.miou
+    return 100 * merged(processes.gathered(confusion)).miou
+
+
+Sums = TypeVar("Sums", ConfusionMatrix, SegmentationScores)
+
+
+def merged(parts: Sequence[Sums]) -> Sums:
+    """All that the parts have counted."""
+    for part in parts[1:]:
+        parts[0].merge(part)
+    return parts[0]

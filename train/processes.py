@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch import distributed as dist
 
 from engines.failures import DeviceMissing
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 T = TypeVar("T")
 
@@ -26,6 +27,9 @@ T = TypeVar("T")
 def connect(precision: str) -> Fabric:
     """This process's device, joined with the others that torchrun has started (NCCL on GPUs, gloo
     on CPUs); raises `DeviceMissing` for more processes than GPUs on this machine."""
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies.ddp import DDPStrategy
+
     here, everywhere = (int(os.environ.get(n, 1)) for n in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     if everywhere == 1:
         return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
