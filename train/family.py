@@ -164,9 +164,19 @@ def build_model(
 
     An unknown name, modifier or stride raises `UsageError`.
     """
+    if pretrained:
+        from train.pretrained import fetching
+
+        with fetching(architecture):
+            return assemble(architecture, classes, output_stride, pretrained)
+    return assemble(architecture, classes, output_stride)
+
+
+def assemble(
+    architecture: str, classes: int, output_stride: int | None, pretrained: bool = False
+) -> Network:
+    """`build_model` without a word about what keeps ImageNet weights away."""
     if is_foreign(architecture):
-        if pretrained:
-            raise UsageError(f"{architecture} brings no ImageNet trunk: import a checkpoint of it")
         return build_foreign(architecture, classes, output_stride)
     from train.backbones import MULTI_GRID, build_trunk
 
