@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from train.trainer import Trainer
 
 
+SYMMETRIC = (127.5, 127.5, 127.5)  # as mean and standard deviation of 0..255 it gives [-1, 1]
+
+
 @dataclass(frozen=True)
 class Result:
     """Where the weights are, and how good they were at the last validation (percent)."""
@@ -55,6 +58,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--name", help="name of the model and of its files (%(default)s)")
     add("--init", type=Path, metavar="F", help="start from folded .npz or own .safetensors weights")
     add("--init-backbone", type=Path, metavar="F", help="take the trunk alone of own weights")
+    add("--pretrained", action="store_true", help="take the trunk's ImageNet weights from timm")
     add("--freeze-backbone", action="store_true", help="train the head alone")
     # torchrun takes "--run" for an ambiguous option of its own, even behind the script's name
     run = add("--run-dir", "--run", type=Path, metavar="DIR", dest="run")
@@ -108,7 +112,8 @@ def run(options: Options) -> Result:
     torch.manual_seed(options.seed)
     data = open_data(options)
     spec = new_spec(options, data)
-    network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
+    fetch = options.pretrained and not options.resume
+    network = build_model(spec.architecture, len(spec.classes), spec.output_stride, fetch)
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
     others = preload(data.mix, spec.input_size) if data.mix else []
     samples = samples_of(scenes, others, len(spec.classes), options)
@@ -189,20 +194,26 @@ def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec
 
 
 def new_spec(options: Options, data: Data) -> ModelSpec:
-    """The spec of the network to be; it is fed [-1, 1], as DeepLab's authors feed theirs."""
+    """The spec of the network to be; it is fed [-1, 1], as DeepLab's authors feed theirs, or what
+    timm's trunk was trained on."""
     from engines.spec import ModelSpec
-    from train.family import Architecture
+    from train.family import parse as parse_architecture
+    from train.pretrained import normalisation
 
+    mean, std = SYMMETRIC, SYMMETRIC
+    if options.pretrained:
+        mean, std = normalisation(options.architecture)
+    architecture = parse_architecture(options.architecture)
     return ModelSpec(
         name=options.name,
         architecture=options.architecture,
         classes=data.validation.classes,
         palette=data.validation.palette,
         input_size=options.input_size,
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
+        mean=mean,
+        std=std,
         output_stride=options.output_stride,
-        logits_stride=Architecture.parse(options.architecture).logits_stride(options.output_stride),
+        logits_stride=architecture.logits_stride(options.output_stride),
     )
 
 

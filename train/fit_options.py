@@ -26,6 +26,7 @@ class Options:
     name: str = "deeplab"
     init: Path | None = None
     init_backbone: Path | None = None  # a checkpoint whose trunk alone is taken
+    pretrained: bool = False  # the trunk starts with timm's ImageNet weights
     freeze_backbone: bool = False
     run: Path = Path("runs/latest")
     resume: bool = False
@@ -59,9 +60,12 @@ class Options:
             )
         if min(self.crop) < 32 or min(self.input_size) < 32:
             raise UsageError("--crop and --input-size must be at least 32x32")
-        if self.init and self.init_backbone:
-            raise UsageError("--init and --init-backbone exclude each other: give one of them")
-        if self.freeze_backbone and not (self.init or self.init_backbone):
+        starts = (self.init, self.init_backbone, self.pretrained)
+        if sum(map(bool, starts)) > 1:
+            raise UsageError(
+                "--init, --init-backbone and --pretrained exclude each other: give one of them"
+            )
+        if self.freeze_backbone and not any(starts):
             raise UsageError("--freeze-backbone would keep random weights: add --init-backbone F")
         if not 0 < self.mix_share < 1:
             raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")

@@ -13,7 +13,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from engines.failures import Refused, UsageError
+from train import family, fit
 from train.family import build_model
+from train.fit_options import Options
 from train.pretrained import normalisation
 
 MOBILENET = "deeplabv3plus_mobilenetv2,width=0.5"
@@ -79,3 +81,27 @@ def test_trunks_without_weights_are_named(architecture: str, sentence: str) -> N
         build_model(architecture, 11, pretrained=True)
     with pytest.raises(UsageError, match=sentence):
         normalisation(architecture)
+
+
+def test_fit_fetches_once_and_feeds_what_the_trunk_knows(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def build(architecture: str, classes: int, stride: int, pretrained: bool) -> Any:
+        asked.append((architecture, classes, stride, pretrained))
+        raise Refused("no network in this test")
+
+    monkeypatch.setattr(family, "build_model", build)
+    flags = f"--data camvid:{camvid} --run {tmp_path} --pretrained --architecture {MOBILENET}"
+    assert fit.main(flags.split()) == 6
+    assert fit.main([*flags.split(), "--resume"]) == 6
+    assert asked == [(MOBILENET, 11, 16, True), (MOBILENET, 11, 16, False)]
+    options = fit.parse(flags.split())
+    spec = fit.new_spec(options, fit.open_data(options))
+    assert (spec.mean, spec.std) == normalisation(MOBILENET)
+
+
+def test_a_network_has_one_start() -> None:
+    with pytest.raises(UsageError, match="--init, --init-backbone and --pretrained exclude"):
+        Options(data=("camvid:x",), init=Path("w.npz"), pretrained=True)
