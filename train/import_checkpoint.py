@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times what torchvision has
 SYMMETRIC = (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)  # [-1, 1]
 NORMALISATIONS = {"imagenet": IMAGENET, "symmetric": SYMMETRIC}
-BUILT_IN = ("voc", "cityscapes", "camvid")
 
 
 @dataclass(frozen=True)
@@ -132,13 +131,13 @@ def run(options: Options) -> Result:
 
 def read_classes(text: str) -> Legend:
     """Names and colours of a data set, or of a classes.json."""
-    import importlib
-
+    from scenes import camvid, cityscapes, voc
+    from scenes.dataset import IGNORE
     from scenes.folder import Legend, read_legend
 
-    if text in BUILT_IN:
-        data = importlib.import_module(f"scenes.{text}")
-        return Legend(data.CLASSES, data.PALETTE, 255)
+    known = {"voc": voc, "cityscapes": cityscapes, "camvid": camvid}
+    if text in known:
+        return Legend(known[text].CLASSES, known[text].PALETTE, IGNORE)
     return read_legend(Path(text))
 
 
