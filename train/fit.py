@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING
 
 from engines.command import parser
 from engines.failures import Refused, UsageError
-from train.fit_options import Options
+from train.fit_options import FINE_TUNING, Options
 from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
     from engines.spec import ModelSpec
+    from export.fine_tuning import FineTuning
     from scenes.dataset import Dataset, Scene
     from train.network import Network
     from train.samples import Samples
     from train.trainer import Trainer
+
+    Save = Callable[[Path, nn.Module, ModelSpec], None]
 
 
 SYMMETRIC = (127.5, 127.5, 127.5)  # as mean and standard deviation of 0..255 it gives [-1, 1]
@@ -60,6 +63,8 @@ def parse(argv: list[str] | None) -> Options:
     add("--init-backbone", type=Path, metavar="F", help="take the trunk alone of own weights")
     add("--pretrained", action="store_true", help="take the trunk's ImageNet weights from timm")
     add("--freeze-backbone", action="store_true", help="train the head alone")
+    add("--qat", action="store_true", help="fine-tune --from as INT8 (rate 3e-5, 10 epochs)")
+    add("--from", dest="source", type=Path, metavar="F", help="the checkpoint that --qat tunes")
     # torchrun takes "--run" for an ambiguous option of its own, even behind the script's name
     run = add("--run-dir", "--run", type=Path, metavar="DIR", dest="run")
     run.help = "where state and weights go (%(default)s)"
@@ -83,6 +88,8 @@ def parse(argv: list[str] | None) -> Options:
     add("--threads", type=int, help="0 = PyTorch's choice")
     add("--precision", choices=("bf16", "fp32"), help="of the arithmetic (%(default)s)")
     add("--seed", type=int, help="%(default)s")
+    if p.parse_args(argv).qat:
+        p.set_defaults(**FINE_TUNING)
     values = vars(p.parse_args(argv))
     tuples = {name: tuple(values[name]) for name in ("data", "scale")}
     return Options(**values | tuples)
@@ -111,12 +118,17 @@ def run(options: Options) -> Result:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     data = open_data(options)
-    spec = new_spec(options, data)
+    tuning = open_tuning(options, data) if options.qat else None
+    spec = tuning.spec if tuning else new_spec(options, data)
     fetch = options.pretrained and not options.resume
-    network = build_model(spec.architecture, len(spec.classes), spec.output_stride, fetch)
+    network: Network = (
+        tuning.network
+        if tuning
+        else build_model(spec.architecture, len(spec.classes), spec.output_stride, fetch)
+    )
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
     others = preload(data.mix, spec.input_size) if data.mix else []
-    samples = samples_of(scenes, others, len(spec.classes), options)
+    samples = samples_of(scenes, others, spec, options)
     if not options.resume:
         initialise(network, options, spec, scenes)
     weights = class_weights([scene.labels for scene in scenes], len(spec.classes))
@@ -125,7 +137,7 @@ def run(options: Options) -> Result:
         trainer.learn_from(open_teacher(options.teacher, spec))
     if options.resume:
         trainer.resume(options.run)
-    return fit(trainer, samples, data.validation, spec)
+    return fit(trainer, samples, data.validation, spec, tuning.save if tuning else None)
 
 
 @dataclass(frozen=True)
@@ -153,15 +165,17 @@ def open_data(options: Options) -> Data:
     return Data(training, validation, mix)
 
 
-def samples_of(scenes: list[Scene], others: list[Scene], classes: int, options: Options) -> Samples:
+def samples_of(
+    scenes: list[Scene], others: list[Scene], spec: ModelSpec, options: Options
+) -> Samples:
     """The samples of an epoch: all scenes, and as many mixed-in ones as make up their share."""
     from train.class_mix import ClassMix
     from train.samples import Samples, augmentation
 
     share = options.mix_share
     mixed_in = round(len(scenes) * share / (1 - share)) if others else 0
-    augment = augmentation(options.input_size, options.crop, options.scale, options.colour)
-    mixing = ClassMix(scenes, classes, options.class_mix) if options.class_mix else None
+    augment = augmentation(spec.input_size, options.crop, options.scale, options.colour)
+    mixing = ClassMix(scenes, len(spec.classes), options.class_mix) if options.class_mix else None
     samples = Samples(scenes, augment, others, mixed_in, mixing)
     if len(samples) < options.batch:
         raise Refused(
@@ -170,8 +184,14 @@ def samples_of(scenes: list[Scene], others: list[Scene], classes: int, options: 
     return samples
 
 
-def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec) -> Result:
-    """Epoch by epoch: train, validate every few, save everything."""
+def fit(
+    trainer: Trainer,
+    samples: Samples,
+    validation: Dataset,
+    spec: ModelSpec,
+    save: Save | None = None,
+) -> Result:
+    """Epoch by epoch: train, validate every few, save everything (`save`: in another form)."""
     from train.checkpoint import save_checkpoint
     from train.evaluation import mean_iou, predict_with
 
@@ -185,7 +205,7 @@ def fit(trainer: Trainer, samples: Samples, validation: Dataset, spec: ModelSpec
             line["miou"] = mean_iou(predict_with(trainer.average, spec), spec, validation)
         trainer.history.append(line)
         if trainer.leads:
-            save_checkpoint(checkpoint, trainer.average, spec)
+            (save or save_checkpoint)(checkpoint, trainer.average, spec)
             trainer.save(options.run)
         show_line(line)
     miou = trainer.history[-1]["miou"]
@@ -235,6 +255,26 @@ def initialise(network: Network, options: Options, spec: ModelSpec, scenes: list
         fill(network.backbone, trunk, path)
 
 
+def open_tuning(options: Options, data: Data) -> FineTuning:
+    """The checkpoint of --from with INT8's rounding in it; one of other classes raises `Refused`.
+
+    What the rounding is comes from `export`, a room above: this script may look up to it because
+    nothing imports a script.
+    """
+    from export.fine_tuning import open_fine_tuning
+    from train.checkpoint import load_model
+
+    assert options.source is not None
+    network, spec = load_model(options.source)
+    if spec.classes != data.validation.classes:
+        raise Refused(
+            f"{options.source} tells {', '.join(spec.classes)} apart, but the frames of --data "
+            f"show {', '.join(data.validation.classes)}: fine-tune it on frames of its own classes"
+        )
+    spec = dataclasses.replace(spec, name=options.name)
+    return open_fine_tuning(network, spec, options.crop, options.data[0], options.split)
+
+
 def open_teacher(path: Path, spec: ModelSpec) -> nn.Module:
     """The network that `--teacher` names; one of other classes or preprocessing raises
     `Refused`."""
@@ -276,9 +316,9 @@ def show_line(line: dict[str, float | None]) -> None:
 def show(result: Result) -> None:
     """The outcome and the next command."""
     print(f"val mIoU {result.miou:.2f} after {result.epochs} epochs: {result.checkpoint}")
-    print(
-        f"next: python export/build_engine.py --int8 --checkpoint {result.checkpoint} --data SPEC"
-    )
+    learned = result.checkpoint.with_suffix(".ranges.json").exists()  # by --qat
+    command = f"python export/build_engine.py --int8 --checkpoint {result.checkpoint}"
+    print(f"next: {command}" + ("" if learned else " --data SPEC"))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 from engines.failures import UsageError
 
 UNRELATED = ("json", "resume", "run", "threads")  # may change between the parts of a run
+# Defaults that --qat replaces. The rate is that of the official DeepLab quantize.md.
+FINE_TUNING: dict[str, Any] = {"learning_rate": 3e-5, "epochs": 10, "precision": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Options:
     init_backbone: Path | None = None  # a checkpoint whose trunk alone is taken
     pretrained: bool = False  # the trunk starts with timm's ImageNet weights
     freeze_backbone: bool = False
+    qat: bool = False  # fine-tune `source` as the INT8 graph computes it
+    source: Path | None = None  # a checkpoint, which brings its own spec
     run: Path = Path("runs/latest")
     resume: bool = False
     epochs: int = 40
@@ -67,6 +71,7 @@ class Options:
             )
         if self.freeze_backbone and not any(starts):
             raise UsageError("--freeze-backbone would keep random weights: add --init-backbone F")
+        self._check_qat()
         if not 0 < self.mix_share < 1:
             raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")
         if not 0 <= self.ema < 1:
@@ -79,6 +84,24 @@ class Options:
             raise UsageError(f"--teacher-weight {self.teacher_weight} is not positive")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise UsageError("--scale takes two factors, the smaller first, e.g. 0.5 2")
+
+    def _check_qat(self) -> None:
+        if not self.qat:
+            if self.source:
+                raise UsageError("--from goes with --qat: other training starts from --init F")
+            return
+        if self.source is None:
+            raise UsageError("--qat fine-tunes a trained network: add its checkpoint with --from F")
+        if self.init or self.init_backbone or self.pretrained:
+            raise UsageError("--qat starts with the weights of --from: leave other ones out")
+        if self.precision != "fp32":
+            raise UsageError(
+                "--qat needs --precision fp32: bf16 moves values by up to a quarter of INT8's step"
+            )
+        for name in ("architecture", "input_size", "output_stride"):
+            if getattr(self, name) != getattr(Options, name):
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} comes with the checkpoint of --from: leave it out")
 
     def settings(self) -> dict[str, Any]:
         """What defines the run, as plain data: a resumed part must agree with it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+STEPS_RATE = 30  # quantization steps' factor on the learning rate: 1e-3 of a range at 3e-5
+
 
 class Network(nn.Module):
     """Normalised images [N, 3, H, W] -> logits [N, classes, ceil(H/s), ceil(W/s)].
@@ -19,6 +21,10 @@ class Network(nn.Module):
         """The parameters outside the trunk."""
         trunk = {id(parameter) for parameter in self.backbone.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in trunk]
+
+    def step_parameters(self) -> list[nn.Parameter]:
+        """Logarithms of quantization steps, which only `train.qat` learns."""
+        return []
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""

@@ -29,7 +29,7 @@ from train.deployable import Normalise
 from train.dropout import globalise_dropout
 from train.fit_options import Options
 from train.losses import distillation_loss, segmentation_loss
-from train.network import Network
+from train.network import STEPS_RATE, Network
 from train.samples import Samples
 from train.shard import Shard
 from train.sync_bn import synchronise_batch_norm
@@ -64,6 +64,9 @@ class Trainer:
         else:
             trunk = network.backbone.parameters()
             groups.insert(0, {"params": trunk, "lr": rate * options.backbone_rate})
+        if network.step_parameters():
+            learned, faster = network.step_parameters(), rate * STEPS_RATE
+            groups.append({"params": learned, "lr": faster, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
         self.steps, total = steps, options.epochs * steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
