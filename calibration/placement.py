@@ -35,13 +35,18 @@ def is_first(node: NodeProto, wiring: Wiring) -> bool:
 
 
 def is_classifier(node: NodeProto, wiring: Wiring) -> bool:
-    """A convolution whose result is the logits."""
-    return node.op_type == "Conv" and node.output[0] in wiring.outputs
+    """A convolution whose result is the logits, by itself, summed with others or resized."""
+    return node.op_type == "Conv" and _becomes_logits(node.output[0], wiring)
 
 
 def is_image_pooling(node: NodeProto, wiring: Wiring) -> bool:
-    """A node that works on the global mean: one pixel, negligible work."""
-    return _reaches_back(node, wiring, ("ReduceMean", "GlobalAveragePool"), stop=("Concat",))
+    """A node that works on the global mean: one pixel, negligible work.
+
+    That ends where the mean meets whole maps: in image pooling where it is spread out, in
+    squeeze-and-excitation where it scales the channels.
+    """
+    means = ("ReduceMean", "GlobalAveragePool")
+    return _reaches_back(node, wiring, means, stop=("Concat", "Expand", "Mul"))
 
 
 def is_depthwise(node: NodeProto, wiring: Wiring) -> bool:
@@ -63,7 +68,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "s8": (
         Rule("first convolution: three channels, and every later error grows from it", is_first),
         Rule("classifier: its output is the logits", is_classifier),
-        Rule("image pooling: one pixel, nothing to gain", is_image_pooling),
+        Rule("image pooling or excitation: one pixel, nothing to gain", is_image_pooling),
         Rule("fewer than 16 channels: no INT8 kernel gains there", is_narrow),
     ),
     "u8": (),
@@ -84,6 +89,15 @@ def float_nodes(model: ModelProto, flavour: Flavour, target: str | None = None) 
             if rule.applies(node, wiring):
                 reasons.setdefault(node.name, rule.reason)
     return reasons
+
+
+def _becomes_logits(tensor: str, wiring: Wiring) -> bool:
+    readers = wiring.consumers[tensor]
+    passed_on = bool(readers) and all(
+        reader.op_type in ("Add", "Resize") and _becomes_logits(reader.output[0], wiring)
+        for reader in readers
+    )
+    return tensor in wiring.outputs or passed_on
 
 
 def _reaches_back(

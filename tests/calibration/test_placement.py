@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from calibration.placement import float_nodes
 
@@ -24,3 +25,47 @@ def test_rtx_adds_the_depthwise_convolutions(miniature: ModelProto) -> None:
 
 def test_u8_keeps_nothing_in_float(miniature: ModelProto) -> None:
     assert float_nodes(miniature, "u8") == {}
+
+
+def graph(*nodes: tuple[str, str, list[str]]) -> ModelProto:
+    """Nodes (operator, result, inputs) from `x` to `logits`; `w` is a weight [24, 24, 1, 1]."""
+    weight = numpy_helper.from_array(np.ones((24, 24, 1, 1), np.float32), "w")
+    frames, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "logits")
+    )
+    made = [helper.make_node(kind, inputs, [result], result) for kind, result, inputs in nodes]
+    return helper.make_model(helper.make_graph(made, "graph", [frames], [logits], [weight]))
+
+
+def test_excitation_stays_in_float_and_what_it_scales_does_not() -> None:
+    network = graph(
+        ("Conv", "stem", ["x", "w"]),
+        ("ReduceMean", "squeeze", ["stem"]),
+        ("Conv", "reduce", ["squeeze", "w"]),
+        ("HardSigmoid", "gate", ["reduce"]),
+        ("Mul", "scaled", ["stem", "gate"]),
+        ("Conv", "project", ["scaled", "w"]),
+        ("Conv", "classifier", ["project", "w"]),
+        ("Identity", "logits", ["classifier"]),
+    )
+    reasons = float_nodes(network, "s8")
+    assert reasons["reduce"].startswith("image pooling or excitation")
+    assert not {"project", "classifier"} & reasons.keys()
+
+
+def test_classifiers_whose_sum_is_resized_to_the_logits_stay_in_float() -> None:
+    network = graph(
+        ("Conv", "stem", ["x", "w"]),
+        ("Conv", "features", ["stem", "w"]),
+        ("Add", "residual", ["stem", "features"]),
+        ("Conv", "branch_1", ["residual", "w"]),
+        ("Conv", "branch_2", ["residual", "w"]),
+        ("Add", "sum", ["branch_1", "branch_2"]),
+        ("Resize", "logits", ["sum"]),
+    )
+    reasons = float_nodes(network, "s8")
+    assert {name for name, why in reasons.items() if why.startswith("classifier")} == {
+        "branch_1",
+        "branch_2",
+    }
+    assert "features" not in reasons
