@@ -126,6 +126,7 @@ def run(options: Options) -> Result:
         if tuning
         else build_model(spec.architecture, len(spec.classes), spec.output_stride, fetch)
     )
+    check_crop(options, spec)
     scenes = [scene for dataset in data.training for scene in preload(dataset, spec.input_size)]
     others = preload(data.mix, spec.input_size) if data.mix else []
     samples = samples_of(scenes, others, spec, options)
@@ -163,6 +164,16 @@ def open_data(options: Options) -> Data:
                 f"and {', '.join(other.classes)}"
             )
     return Data(training, validation, mix)
+
+
+def check_crop(options: Options, spec: ModelSpec) -> None:
+    """A crop that no scale fills would be padding and ignored pixels in every sample."""
+    largest = [int(side * options.scale[1]) for side in spec.input_size]
+    if any(crop > side for crop, side in zip(options.crop, largest, strict=True)):
+        raise UsageError(
+            f"--crop {options.crop[0]}x{options.crop[1]} is larger than any frame: at most "
+            f"{largest[0]}x{largest[1]}, the input size times the largest --scale"
+        )
 
 
 def samples_of(
@@ -248,11 +259,24 @@ def initialise(network: Network, options: Options, spec: ModelSpec, scenes: list
     if path.suffix == ".npz":
         import_folded(network.backbone, path, normalised_batches(scenes, spec))
     elif options.init:
+        check_classes(path, spec)
         fill(network, read_weights(path), path)
     else:
         parts = [(name.partition("."), value) for name, value in read_weights(path).items()]
         trunk = {name: value for (part, _, name), value in parts if part == "backbone"}
         fill(network.backbone, trunk, path)
+
+
+def check_classes(path: Path, spec: ModelSpec) -> None:
+    """A checkpoint of another class count than the data's raises `Refused`."""
+    from engines.spec import load_spec
+
+    beside = path.with_suffix(".json")
+    if beside.exists() and len(load_spec(beside).classes) != len(spec.classes):
+        raise Refused(
+            f"{path} was trained for {len(load_spec(beside).classes)} classes, but the frames of "
+            f"--data have {len(spec.classes)}: take its trunk alone with --init-backbone"
+        )
 
 
 def open_tuning(options: Options, data: Data) -> FineTuning:

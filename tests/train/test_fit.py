@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from engines.failures import Failure, Refused, UsageError
@@ -20,7 +24,7 @@ from train.evaluation import mean_iou, predict_with
 from train.family import build_model
 from train.fit_options import Options
 from train.losses import distillation_loss
-from train.trainer import average_with
+from train.trainer import Trainer, average_with
 
 
 @pytest.fixture
@@ -138,13 +142,72 @@ def test_a_teacher_of_other_classes_is_refused(
 
 
 def test_a_diverging_run_stops_with_the_cause(options: Options) -> None:
-    with pytest.raises(Failure, match="lower --learning-rate"):
+    with pytest.raises(Failure, match=r"in epoch \d+, step [12] of 2: .* lower --learning-rate"):
         fit.run(dataclasses.replace(options, epochs=30, learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [
+        (2, r"the loss is nan in epoch 2, step 1 of 2: .*; the weights of epoch 1 are kept"),
+        (3, r"the loss is nan in epoch 2, step 2 of 2"),
+        (4, r"the weights are not finite in epoch 2, step 2 of 2"),
+    ],
+)
+def test_a_loss_of_nan_leaves_the_last_good_checkpoint_as_it_is(
+    options: Options, monkeypatch: pytest.MonkeyPatch, done: int, message: str
+) -> None:
+    """Weights turn NaN when `done` steps of the four are; after the last, no loss tells."""
+    kept: dict[str, bytes] = {}
+
+    def show_line(line: dict[str, float]) -> None:
+        kept.update({path.name: path.read_bytes() for path in options.run.iterdir()})
+
+    step = Trainer.step
+
+    def poisoned(self: Trainer, batch: Sequence[torch.Tensor]) -> float:
+        if self.schedule.last_epoch == done:
+            next(self.network.parameters()).data.fill_(math.nan)
+        loss = step(self, batch)
+        if self.schedule.last_epoch == done == 4:
+            next(self.average.parameters()).data.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(fit, "show_line", show_line)
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    with pytest.raises(Failure, match=message):
+        fit.run(options)
+    assert kept.keys() == {"tiny.safetensors", "tiny.json", "state.pt", "log.csv"}
+    assert kept == {path.name: path.read_bytes() for path in options.run.iterdir()}
 
 
 def test_too_few_frames_for_a_batch_are_refused(options: Options) -> None:
     with pytest.raises(Refused, match="16 frames do not fill a batch of 64"):
         fit.run(dataclasses.replace(options, batch=64))
+
+
+@pytest.fixture(scope="module")
+def spoilt(
+    camvid: Path, spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Datasets with one thing wrong each, and a checkpoint of two classes."""
+    root = tmp_path_factory.mktemp("spoilt")
+    for name in ("empty", "corrupt", "unlabelled"):
+        shutil.copytree(camvid, root / name)
+    for path in (root / "empty" / "train").iterdir():
+        path.unlink()
+    (root / "corrupt/train/003.png").write_bytes(b"broken off")
+    (root / "unlabelled/trainannot/003.png").unlink()
+    for part, mode in (("images", "RGB"), ("labels", "L")):
+        (root / "beyond" / part).mkdir(parents=True)
+        Image.new(mode, (96, 64), "#070707").save(root / "beyond" / part / "a.png")
+    (root / "beyond/classes.json").write_text('{"classes": ["road", "car"]}')
+    two = dataclasses.replace(spec, classes=spec.classes[:2], palette=spec.palette[:2])
+    save_checkpoint(root / "two.safetensors", build_model(spec.architecture, 2), two)
+    kinds = {"beyond": "folder"}
+    names = ("empty", "corrupt", "unlabelled", "beyond")
+    data = {name: f"{kinds.get(name, 'camvid')}:{root / name}" for name in names}
+    return data | {"two": str(root / "two.safetensors")}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +221,15 @@ def test_too_few_frames_for_a_batch_are_refused(options: Options) -> None:
         pytest.param("--data camvid:/x --ema 1", 2, "--ema", id="ema"),
         pytest.param("--data {camvid} --init /no.npz", 6, "no initial weights", id="init"),
         pytest.param("--data {camvid} --architecture vgg", 2, "unknown architecture", id="net"),
+        pytest.param("--data camvid:/x --crop 16x96", 2, "at least 32x32", id="small crop"),
+        pytest.param(
+            "--data {camvid} --crop 64x200", 2, "larger than any frame: at most 128x192", id="crop"
+        ),
+        pytest.param("--data {empty}", 6, "empty/train holds no .jpg", id="empty split"),
+        pytest.param("--data {corrupt}", 6, "train/003.png is not a readable image", id="corrupt"),
+        pytest.param("--data {unlabelled}", 6, "trainannot/003.png is missing", id="label file"),
+        pytest.param("--data {beyond}", 6, "a.png holds the label 7, but", id="label value"),
+        pytest.param("--data {camvid} --init {two}", 6, "trained for 2 classes, but", id="classes"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -165,11 +237,13 @@ def test_bad_input_is_one_sentence(
     code: int,
     message: str,
     camvid: Path,
+    spoilt: dict[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = flags.format(camvid=f"camvid:{camvid}").split()
-    assert fit.main([*words, "--run", str(tmp_path / "run"), "--input-size", "64x96"]) == code
+    words = flags.format(camvid=f"camvid:{camvid}", **spoilt).split()
+    sizes = ["--input-size", "64x96", "--crop", "64x96"]
+    assert fit.main([*sizes, *words, "--run", str(tmp_path / "run")]) == code
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
