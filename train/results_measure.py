@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 from crf.dense_crf import MILD
@@ -108,8 +107,8 @@ def measure_missing(
         if row.model in known
         and (row not in records or row in outdated or records[row].scores.images < len(thinned))
     ]
-    for (model, stride), group in groupby(due, lambda row: (row.model, row.output_stride)):
-        rows = list(group)
+    for model, stride in dict.fromkeys((row.model, row.output_stride) for row in due):
+        rows = [row for row in due if (row.model, row.output_stride) == (model, stride)]
         print(f"measuring {model} at output stride {stride}: {len(rows)} rows", flush=True)
         for record in measure(known[model], rows, thinned, len(dataset), about):
             record.write(folder)

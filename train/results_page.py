@@ -209,17 +209,25 @@ def schedule_section(records: Records, bundled_sha256: str) -> str:
 
 def missing_section(records: Records, stale: Collection[Row]) -> str:
     """Rows that the page lacks, and rows that are out of date."""
-    missing = [row.stem for row in ROWS if row not in records]
+    missing = [row for row in ROWS if row not in records]
     parts = []
     if stale:
-        names = ", ".join(row.stem for row in stale)
         parts.append(
-            f"† Measured on other weights than those in `train/weights` today: {names}. "
+            f"† Measured on other weights than those in `train/weights` today: {listed(stale)}. "
             "`python train/results.py --measure --data camvid:DIR` measures them again."
         )
     if missing:
-        parts.append(f"Not measured, and so not on this page: {', '.join(missing)}.")
+        parts.append(f"Not measured, and so not on this page: {listed(missing)}.")
     return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def listed(rows: Collection[Row]) -> str:
+    """Rows by model and output stride: `v3plus.os16 (once, flip)`."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        model, stride, way = row.stem.split(".", 2)
+        groups.setdefault(f"{model}.{stride}", []).append(way)
+    return ", ".join(f"{name} ({', '.join(names)})" for name, names in groups.items())
 
 
 def cell(architecture: str, output_stride: int, strategy: Strategy) -> Cell:
