@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.failures import UsageError
-from train.foreign import ForeignArchitecture, build_foreign, is_foreign
+from train.foreign.architecture import ForeignArchitecture, build_foreign, is_foreign
 
 if TYPE_CHECKING:
     from train.backbones import Trunk

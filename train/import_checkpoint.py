@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
 from engines.failures import UsageError
-from train.foreign import REPOSITORIES, ForeignArchitecture
+from train.foreign.architecture import REPOSITORIES, ForeignArchitecture
 
 if TYPE_CHECKING:
     from engines.spec import ModelSpec
@@ -111,8 +111,8 @@ def run(options: Options) -> Result:
     """Read, recognise, check and write."""
     from train.checkpoint import fill, save_checkpoint
     from train.family import build_model
-    from train.foreign_checkpoint import LEFT_OUT, read_foreign, rekey
-    from train.foreign_recognition import Candidates, complete, recognise
+    from train.foreign.checkpoint import LEFT_OUT, read_foreign, rekey
+    from train.foreign.recognition import Candidates, complete, recognise
 
     legend = read_classes(options.classes)
     found = read_foreign(options.weights)
@@ -144,7 +144,7 @@ def read_classes(text: str) -> Legend:
 def new_spec(options: Options, architecture: str, legend: Legend) -> ModelSpec:
     """The spec of the imported model; a size or stride it cannot run at raises."""
     from engines.spec import ModelSpec
-    from train.foreign_recognition import check_size
+    from train.foreign.recognition import check_size
 
     if options.full_size:
         architecture += ",full-size"

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from engines.failures import Refused
 from scenes.voc import CLASSES, PALETTE
-from train import foreign_checkpoint
 from train.checkpoint import load_model
 from train.family import build_model
-from train.foreign_checkpoint import read_foreign
+from train.foreign import checkpoint
+from train.foreign.checkpoint import read_foreign
 from train.import_checkpoint import main, parse, run
 
 ARCHITECTURE = "vainf_deeplabv3_mobilenet"
@@ -154,7 +154,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_sizes_are_limited_packed_and_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreign_checkpoint, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", 10_000)
     torch.save({"a": torch.zeros(4000)}, tmp_path / "large.pth")
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", bytes(100_000))

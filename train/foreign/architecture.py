@@ -104,10 +104,10 @@ def is_foreign(text: str) -> bool:
 def build_foreign(text: str, classes: int, output_stride: int | None = None) -> Network:
     """Build a network of another repository; a name, modifier or stride that it does not have
     raises `UsageError`."""
-    from train.foreign_jfzhang95 import Jfzhang95DeepLab
-    from train.foreign_smp import SmpDeepLab
-    from train.foreign_torchvision import TorchvisionDeepLab
-    from train.foreign_vainf import VainfDeepLab
+    from train.foreign.jfzhang95 import Jfzhang95DeepLab
+    from train.foreign.smp import SmpDeepLab
+    from train.foreign.torchvision_deeplab import TorchvisionDeepLab
+    from train.foreign.vainf import VainfDeepLab
 
     architecture = ForeignArchitecture.parse(text)
     builders: dict[str, Callable[..., Network]] = {
