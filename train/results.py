@@ -18,7 +18,6 @@ from engines.command import parser, run_command
 from engines.failures import UsageError
 
 if TYPE_CHECKING:
-    from train.results_measure import Source
     from train.results_rows import Record, Row
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -79,10 +78,9 @@ def run(options: Options) -> Result:
     from train.results_rows import REFERENCE, ROWS, read_records
 
     folder = options.docs / "results"
-    known = sources(options.heads)
     if options.measure:
-        measure(options, read_records(folder), known)
-    records = read_records(folder)
+        measure(options, read_records(folder))
+    known, records = sources(options.heads), read_records(folder)
     outdated = stale(records.values(), known)
     write(options.docs, records, outdated, known[REFERENCE].sha256)
     missing = [row.stem for row in ROWS if row not in records]
@@ -90,24 +88,25 @@ def run(options: Options) -> Result:
     return Result(page, len(records), missing, [row.stem for row in outdated])
 
 
-def measure(options: Options, records: dict[Row, Record], known: dict[str, Source]) -> None:
+def measure(options: Options, records: dict[Row, Record]) -> None:
     """Train what is to be trained, measure what is to be measured."""
     import torch
 
     from scenes.dataset import open_dataset
     from train.results_heads import train_missing
-    from train.results_measure import measure_missing
+    from train.results_measure import measure_missing, sources
     from train.results_rows import ROWS
 
     assert options.data is not None
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = open_dataset(options.data, options.split)
-    if options.heads:
-        train_missing(options.heads, options.data, options.threads)
-    about = (without_folders(options.data), options.split)
     wanted = [row for row in ROWS if fnmatch(row.stem, options.rows)]
-    folder = options.docs / "results"
+    if options.heads:
+        models = {row.model for row in wanted}
+        train_missing(options.heads, models, options.data, options.threads)
+    about, folder = (without_folders(options.data), options.split), options.docs / "results"
+    known = sources(options.heads)
     measure_missing(wanted, records, known, dataset, about, options.every, folder)
 
 

@@ -7,6 +7,7 @@ that ships may have been replaced since.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ def trunk_checkpoint(folder: Path) -> Path:
     return folder / "trunk.safetensors"
 
 
-def train_missing(folder: Path, data: str, threads: int) -> None:
-    """Train every head that `folder` lacks, or go on where an interrupted run stopped."""
+def train_missing(folder: Path, models: Collection[str], data: str, threads: int) -> None:
+    """Train the heads among `models` that `folder` lacks, or go on with an interrupted run."""
     from train import fit
     from train.fit_options import Options
 
     keep_trunk(folder)
     for name, architecture in HEADS.items():
-        if is_trained(folder, name):
+        if name not in models or is_trained(folder, name):
             continue
         options = Options(
             data=(data,),

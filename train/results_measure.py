@@ -21,7 +21,7 @@ from scenes.scores import Summary
 from train.checkpoint import bundled, load_model
 from train.cost import Images, cost
 from train.evaluation import predict_with, score_all
-from train.results_heads import head_checkpoint, training_of, trunk_checkpoint
+from train.results_heads import head_checkpoint, is_trained, training_of, trunk_checkpoint
 from train.results_rows import HEADS, REFERENCE, STRATEGIES, V1_CRF, Record, Row
 
 
@@ -69,11 +69,13 @@ def digest(path: Path) -> str:
 
 
 def sources(heads: Path | None) -> dict[str, Source]:
-    """The reference, and the heads of a folder."""
-    reference = {REFERENCE: Source(REFERENCE, bundled(REFERENCE))}
-    if heads is None:
-        return reference
-    return reference | {name: Source(name, head_checkpoint(heads, name), heads) for name in HEADS}
+    """The reference, and those heads that have been trained in a folder."""
+    found = {REFERENCE: Source(REFERENCE, bundled(REFERENCE))}
+    for name in HEADS if heads else ():
+        assert heads is not None
+        if is_trained(heads, name):
+            found[name] = Source(name, head_checkpoint(heads, name), heads)
+    return found
 
 
 def stale(records: Iterable[Record], known: dict[str, Source]) -> list[Row]:

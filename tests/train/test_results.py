@@ -201,11 +201,11 @@ def test_heads_are_trained_once_on_a_trunk_that_is_kept(
 ) -> None:
     short = results_heads.SCHEDULE | {"epochs": 1, "crop": (33, 49)}
     monkeypatch.setattr(results_heads, "SCHEDULE", short | {"validate_every": 1})
-    monkeypatch.setattr(results_heads, "HEADS", {"v2-largefov": HEADS["v2-largefov"]})
-    results_heads.train_missing(tmp_path, f"camvid:{camvid}", threads=0)
+    results_heads.train_missing(tmp_path, {"v2-largefov"}, f"camvid:{camvid}", threads=0)
+    assert list(sources(tmp_path)) == [REFERENCE, "v2-largefov"]
     source = sources(tmp_path)["v2-largefov"]
     written = source.path.stat().st_mtime_ns
-    results_heads.train_missing(tmp_path, f"camvid:{camvid}", threads=0)
+    results_heads.train_missing(tmp_path, {"v2-largefov"}, f"camvid:{camvid}", threads=0)
     assert source.path.stat().st_mtime_ns == written
     trunk, training = source.provenance()
     assert trunk == digest(tmp_path / "trunk.safetensors")
