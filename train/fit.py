@@ -70,7 +70,7 @@ def parse(argv: list[str] | None) -> Options:
     run.help = "where state and weights go (%(default)s)"
     add("--resume", action="store_true", help="go on with the run in --run")
     add("--epochs", type=int, help="%(default)s")
-    add("--batch", type=int, help="%(default)s")
+    add("--batch", type=int, metavar="N", help="frames a step, over all processes (%(default)s)")
     add("--crop", type=size, metavar="HxW", help="training crop (320x400)")
     add("--input-size", type=size, metavar="HxW", help="the deployed input (360x480)")
     add("--output-stride", type=int, help="8, 16 or 32 (%(default)s)")

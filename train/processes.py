@@ -40,7 +40,7 @@ def connect(precision: str) -> Fabric:
         )
     fabric = Fabric(
         accelerator="auto",
-        strategy=DDPStrategy(find_unused_parameters=True),  # else an unused parameter hangs it
+        strategy=DDPStrategy(static_graph=True),  # else an unused parameter stops it
         devices=here,
         num_nodes=everywhere // here,
         precision=precision,  # type: ignore[arg-type]

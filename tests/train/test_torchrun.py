@@ -83,6 +83,22 @@ def test_a_killed_run_resumes_the_curve_of_one_that_was_not(
         assert resumed.stdout.count("epoch 3: loss") == 1
 
 
+def test_a_frozen_trunk_needs_no_gradient_in_either_process(
+    alone: Path, camvid: Path, tmp_path: Path
+) -> None:
+    start = str(alone / "tiny.safetensors")
+    more = ["--epochs", "1", "--freeze-backbone", "--init-backbone", start]
+    done = command("train/fit.py", *flags(camvid, tmp_path, *more), two=True)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    before, after = load_file(start), load_file(tmp_path / "tiny.safetensors")
+    changed = {
+        name for name, weight in after.items() if not torch.equal(weight, before[name].float())
+    }
+    assert any(name.startswith("decoder.") for name in changed)
+    assert not any(name.startswith("backbone.") for name in changed)
+
+
 def test_sharded_evaluation_prints_the_scores_of_one_process(
     alone: Path, camvid: Path, tmp_path: Path
 ) -> None:
