@@ -177,7 +177,7 @@ def show(result: Result) -> None:
     some = "" if report.images == report.images_in_split else f" of {report.images_in_split}"
     print(f"{report.model} on {report.data} {report.split}, {report.images}{some} frames")
     print(
-        f"{'precision':11}{'target':10}{'mIoU':>7}{'drop':>7}  {'worst class':20}"
+        f"{'precision':12}{'target':10}{'mIoU':>7}{'drop':>7}  {'worst class':20}"
         f"{'bound. F':>9}{'as FP32':>9}{'p50 ms':>8}{'p99 ms':>8}{'MB':>7}"
     )
     for row in report.rows:
@@ -198,12 +198,13 @@ def show(result: Result) -> None:
 
 def line(row: Row) -> str:
     """One row of the printed table; "-" for what does not apply."""
-    name = f"{row.precision} {row.flavour or ''}"
+    learned = "qat" if row.method == "qat" else None  # its FP32 was fine-tuned, too
+    name = " ".join(part for part in (row.precision, row.flavour, learned) if part)
     worst = "-"
     if row.precision != "fp32" and row.worst_class_drop is not None:
         worst = f"{row.worst_class} {row.worst_class_drop:.2f}"
     return (
-        f"{name:11}{row.target:10}{row.miou:7.2f}{number(row.drop, 2):>7}  {worst:20}"
+        f"{name:12}{row.target:10}{row.miou:7.2f}{number(row.drop, 2):>7}  {worst:20}"
         f"{number(row.boundary_f, 2):>9}{row.agreement:9.2f}"
         f"{number(row.p50_ms, 1):>8}{number(row.p99_ms, 1):>8}{row.bytes / 1e6:7.1f}"
     )

@@ -54,9 +54,8 @@ class FineTuning:
         weights = network.weights()
         fill_folded(self.family, weights, batch_norms(self.family, spec.input_size))
         save_checkpoint(path, self.family, spec)
-        ranges = observe(with_weights(self.graph, weights), self.frames)
-        for name, reach in network.reaches().items():
-            ranges[name] = learned_range(ranges[name], reach)
+        observed = observe(with_weights(self.graph, weights), self.frames)
+        ranges = learned_ranges(observed, network)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         key = RangesKey(digest, spec.fingerprint(), VERSION, self.frames.digest(), METHOD)
         tools = {name: importlib.metadata.version(name) for name in ("torch", *TOOLS)}
@@ -94,6 +93,13 @@ def find_places(graph: ModelProto, quantized: ModelProto) -> Places:
                 activations.add((node.name, slot))
                 steps[wiring.producer[codes].input[0]] = float(wiring.value(source.input[1]))
     return Places(frozenset(activations), weights, steps, SMALLEST_RANGE)
+
+
+def learned_ranges(observed: dict[str, Range], network: FakeQuantised) -> dict[str, Range]:
+    """The learned range of each tensor that has one, the observed range of every other."""
+    reaches = network.reaches()
+    learned = {name: learned_range(observed[name], reach) for name, reach in reaches.items()}
+    return observed | learned
 
 
 def learned_range(observed: Range, reach: float) -> Range:

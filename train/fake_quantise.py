@@ -49,7 +49,7 @@ def fake_quantise(values: Tensor, step: Tensor) -> Tensor:
 def half_precision(step: Tensor, smallest: float) -> Tensor:
     """Steps, at least `smallest`, at the nearest FP16 number, so that the FP16 graph for TensorRT
     has the very same; straight-through."""
-    step = step.clamp(min=smallest)
+    step = step.clamp(min=smallest * (1 + 2**-10))  # rounded down, it is still at least `smallest`
     return step.detach().half().float() + (step - step.detach())
 
 

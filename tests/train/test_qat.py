@@ -17,24 +17,35 @@ from onnx import ModelProto
 from safetensors.torch import load_file
 from torch import nn
 
+from calibration.accuracy import measure
 from calibration.calibrate import shipped_ranges
 from calibration.execution import load
-from calibration.observe import expose
+from calibration.observe import expose, observe
 from calibration.qdq import SMALLEST_RANGE, quantize
+from calibration.report import line
 from calibration.validator import validate_s8
+from engines.bundle import Bundle
 from engines.failures import Refused, UsageError
 from engines.labels import upsample_argmax
 from engines.ranges import Ranges
 from engines.spec import ModelSpec
-from export.fine_tuning import FineTuning, find_places, learned_range, open_fine_tuning
+from export import build_engine
+from export.fine_tuning import (
+    FineTuning,
+    find_places,
+    learned_range,
+    learned_ranges,
+    open_fine_tuning,
+)
 from export.graph import export_graph
 from export.half import to_half
 from scenes.dataset import open_dataset
 from train import fit
 from train.checkpoint import load_model, save_checkpoint
 from train.deployable import Deployable, Normalise
-from train.family import build_model
+from train.family import ARCHITECTURES, Architecture, build_model
 from train.fit_options import FINE_TUNING, Options
+from train.fold import batch_norms
 from train.losses import segmentation_loss
 from train.qat import FakeQuantised, Pass, Places
 
@@ -98,10 +109,10 @@ def tuned(camvid: Path, source: Path) -> Tuned:
     return Tuned(tuning, losses, before, checkpoint, graph, ranges)
 
 
-def learn(tuning: FineTuning, camvid: Path, steps: int = 25) -> list[float]:
-    """The loss of each of some steps on the same eight frames."""
+def learn(tuning: FineTuning, camvid: Path, steps: int = 12) -> list[float]:
+    """The loss of each of some steps on the same four frames."""
     dataset = open_dataset(f"camvid:{camvid}", "train")
-    scenes = [dataset[index] for index in range(8)]
+    scenes = [dataset[index] for index in range(4)]
     images = torch.from_numpy(np.stack([scene.frame for scene in scenes])).permute(0, 3, 1, 2)
     labels = torch.from_numpy(np.stack([scene.labels for scene in scenes])).long()
     images, equal = Normalise(tuning.spec)(images), torch.ones(len(tuning.spec.classes))
@@ -187,7 +198,7 @@ def test_without_places_it_is_the_float_graph(tuned: Tuned, frames: Frames) -> N
 
 
 def assert_steps_equal(network: FakeQuantised, graph: ModelProto, frame: NDArray[np.uint8]) -> None:
-    program = network.programs[SIZE]
+    program = network.programs[(frame.shape[0], frame.shape[1])]
     names = ["normalise/Div", *(step.output for step in program.steps)]
     values = load(expose(graph, names)).run(names, {"frames": frame[None]})
     forward = Pass(network, program)
@@ -229,6 +240,7 @@ def flags(camvid: Path, source: Path, run: Path) -> list[str]:
     return [*text.split(), *["--batch", "8", "--crop", "64x96", "--validate-every", "2"]]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_checkpoint_with_its_ranges(
     camvid: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +274,46 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     fit.run(dataclasses.replace(parts, resume=True))
     for name in ("tiny.safetensors", "tiny.ranges.json"):
         assert (whole.run / name).read_bytes() == (parts.run / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_build_takes_the_learned_ranges_and_the_report_says_so(
+    tuned: Tuned, camvid: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    words = ["--int8", "--target", "cpu", "--checkpoint", str(tuned.checkpoint), "--out", str(out)]
+    assert build_engine.main(words) == 0
+    bundle = Bundle.open(out)
+    assert bundle.manifest.provenance["calibration"]["method"] == "qat"
+    rows = measure(bundle, open_dataset(f"camvid:{camvid}", "val")).rows
+    assert [row.method for row in rows] == [None, None, "qat", "qat"]
+    assert all(("qat" in line(row)) == (row.precision == "int8") for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_whole_family_can_be_fine_tuned(architecture: str, spec: ModelSpec) -> None:
+    """Every operator of every member, each step against onnxruntime's, at an odd size."""
+    stride = ARCHITECTURES[architecture].strides[0]
+    spec = dataclasses.replace(
+        spec,
+        architecture=architecture,
+        input_size=(65, 97),
+        output_stride=stride,
+        logits_stride=Architecture.parse(architecture).logits_stride(stride),
+    )
+    torch.manual_seed(1)
+    network = build_model(architecture, len(spec.classes), stride).eval()
+    graph = export_graph(Deployable(network, spec).eval(), spec)
+    frames = list(np.random.default_rng(2).integers(0, 256, (2, 65, 97, 3), np.uint8))
+    ranges = observe(graph, frames)
+    tuned = FakeQuantised([graph], find_places(graph, quantize(graph, ranges, "s8")))
+    assert_steps_equal(tuned, quantize(graph, learned_ranges(ranges, tuned), "s8"), frames[0])
+    norms = batch_norms(network, spec.input_size)
+    biases = {name.removesuffix(".bias") for name in tuned.weights() if name.endswith(".bias")}
+    own = {p for p, m in network.named_modules() if getattr(m, "bias", None) is not None}
+    assert biases <= norms.keys() | own
+    tuned(Normalise(spec)(torch.zeros(2, 3, 65, 97))).mean().backward()
 
 
 def test_defaults_are_gentler_than_those_of_training() -> None:

@@ -100,7 +100,7 @@ def test_steps_are_fp16_numbers_and_their_gradient_passes() -> None:
     step = torch.tensor([1e-9, 0.0712, 3.3], requires_grad=True)
     rounded = half_precision(step, 1.25e-4)
     assert torch.equal(rounded.detach().half().float(), rounded.detach())
-    assert rounded[0].item() == pytest.approx(1.25e-4, rel=1e-3)
+    assert 1.25e-4 <= rounded[0].item() <= 1.002 * 1.25e-4
     rounded.sum().backward()  # type: ignore[no-untyped-call]
     assert step.grad is not None
     assert step.grad.tolist() == [0, 1, 1]
