@@ -18,13 +18,14 @@ from train.fit_options import FINE_TUNING, Options
 from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from engines.spec import ModelSpec
     from export.fine_tuning import FineTuning
-    from scenes.dataset import Dataset, Scene
+    from scenes.dataset import Dataset
+    from train.fit_data import Data
     from train.network import Network
     from train.samples import Samples
     from train.trainer import Trainer
@@ -109,7 +110,9 @@ def run(options: Options) -> Result:
     import torch
 
     from train.family import build_model
+    from train.fit_data import check_crop, open_data, samples_of
     from train.samples import class_weights, preload
+    from train.starting_weights import initialise, open_teacher
     from train.trainer import Trainer
 
     if not options.resume and (options.run / "state.pt").exists():
@@ -139,60 +142,6 @@ def run(options: Options) -> Result:
     if options.resume:
         trainer.resume(options.run)
     return fit(trainer, samples, data.validation, spec, tuning.save if tuning else None)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The datasets of a run, opened."""
-
-    training: list[Dataset]
-    validation: Dataset
-    mix: Dataset | None
-
-
-def open_data(options: Options) -> Data:
-    """Open every dataset; two that disagree about the classes raise `Refused`."""
-    from scenes.dataset import open_dataset
-
-    training = [open_dataset(name, options.split) for name in options.data]
-    validation = open_dataset(options.val_data or options.data[0], options.val_split)
-    mix = open_dataset(options.mix, options.split) if options.mix else None
-    for other in [*training[1:], validation, *([mix] if mix else [])]:
-        if other.classes != training[0].classes:
-            raise Refused(
-                f"the datasets disagree about the classes: {', '.join(training[0].classes)} "
-                f"and {', '.join(other.classes)}"
-            )
-    return Data(training, validation, mix)
-
-
-def check_crop(options: Options, spec: ModelSpec) -> None:
-    """A crop that no scale fills would be padding and ignored pixels in every sample."""
-    largest = [int(side * options.scale[1]) for side in spec.input_size]
-    if any(crop > side for crop, side in zip(options.crop, largest, strict=True)):
-        raise UsageError(
-            f"--crop {options.crop[0]}x{options.crop[1]} is larger than any frame: at most "
-            f"{largest[0]}x{largest[1]}, the input size times the largest --scale"
-        )
-
-
-def samples_of(
-    scenes: list[Scene], others: list[Scene], spec: ModelSpec, options: Options
-) -> Samples:
-    """The samples of an epoch: all scenes, and as many mixed-in ones as make up their share."""
-    from train.class_mix import ClassMix
-    from train.samples import Samples, augmentation
-
-    share = options.mix_share
-    mixed_in = round(len(scenes) * share / (1 - share)) if others else 0
-    augment = augmentation(spec.input_size, options.crop, options.scale, options.colour)
-    mixing = ClassMix(scenes, len(spec.classes), options.class_mix) if options.class_mix else None
-    samples = Samples(scenes, augment, others, mixed_in, mixing)
-    if len(samples) < options.batch:
-        raise Refused(
-            f"{len(samples)} frames do not fill a batch of {options.batch}: lower --batch"
-        )
-    return samples
 
 
 def fit(
@@ -248,37 +197,6 @@ def new_spec(options: Options, data: Data) -> ModelSpec:
     )
 
 
-def initialise(network: Network, options: Options, spec: ModelSpec, scenes: list[Scene]) -> None:
-    """Fill the backbone from a folded .npz or a checkpoint, or the whole network from one."""
-    from train.checkpoint import fill, read_weights
-    from train.initial_weights import import_folded
-
-    path = options.init or options.init_backbone
-    if path is None:
-        return
-    if path.suffix == ".npz":
-        import_folded(network.backbone, path, normalised_batches(scenes, spec))
-    elif options.init:
-        check_classes(path, spec)
-        fill(network, read_weights(path), path)
-    else:
-        parts = [(name.partition("."), value) for name, value in read_weights(path).items()]
-        trunk = {name: value for (part, _, name), value in parts if part == "backbone"}
-        fill(network.backbone, trunk, path)
-
-
-def check_classes(path: Path, spec: ModelSpec) -> None:
-    """A checkpoint of another class count than the data's raises `Refused`."""
-    from engines.spec import load_spec
-
-    beside = path.with_suffix(".json")
-    if beside.exists() and len(load_spec(beside).classes) != len(spec.classes):
-        raise Refused(
-            f"{path} was trained for {len(load_spec(beside).classes)} classes, but the frames of "
-            f"--data have {len(spec.classes)}: take its trunk alone with --init-backbone"
-        )
-
-
 def open_tuning(options: Options, data: Data) -> FineTuning:
     """The checkpoint of --from with INT8's rounding in it; one of other classes raises `Refused`.
 
@@ -297,34 +215,6 @@ def open_tuning(options: Options, data: Data) -> FineTuning:
         )
     spec = dataclasses.replace(spec, name=options.name)
     return open_fine_tuning(network, spec, options.crop, options.data[0], options.split)
-
-
-def open_teacher(path: Path, spec: ModelSpec) -> nn.Module:
-    """The network that `--teacher` names; one of other classes or preprocessing raises
-    `Refused`."""
-    from train.checkpoint import load_model
-
-    network, other = load_model(path)
-    if (other.classes, other.mean, other.std) != (spec.classes, spec.mean, spec.std):
-        raise Refused(
-            f"the teacher {path} has other classes or another normalisation than this run: train "
-            "one on the same --data"
-        )
-    return network
-
-
-def normalised_batches(scenes: list[Scene], spec: ModelSpec, batch: int = 8) -> Iterator[Tensor]:
-    """The scenes' frames as network input [N, 3, H, W]."""
-    import numpy as np
-    import torch
-    from tqdm import tqdm
-
-    from train.deployable import Normalise
-
-    normalise = Normalise(spec)
-    for start in tqdm(range(0, len(scenes), batch), "measuring batch norm", disable=None):
-        frames = np.stack([scene.frame for scene in scenes[start : start + batch]])
-        yield normalise(torch.from_numpy(frames).permute(0, 3, 1, 2))
 
 
 def show_line(line: dict[str, float | None]) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from engines.failures import Refused, UsageError
 from train import family, fit
 from train.family import build_model
+from train.fit_data import open_data
 from train.fit_options import Options
 from train.pretrained import normalisation
 
@@ -98,7 +99,7 @@ def test_fit_fetches_once_and_feeds_what_the_trunk_knows(
     assert fit.main([*flags.split(), "--resume"]) == 6
     assert asked == [(MOBILENET, 11, 16, True), (MOBILENET, 11, 16, False)]
     options = fit.parse(flags.split())
-    spec = fit.new_spec(options, fit.open_data(options))
+    spec = fit.new_spec(options, open_data(options))
     assert (spec.mean, spec.std) == normalisation(MOBILENET)
 
 
