@@ -199,8 +199,9 @@ def schedule_section(records: Records, bundled_sha256: str) -> str:
     return section(
         "Who was trained how long",
         f"`{REFERENCE}` has a schedule of its own, on its card. Every other row is a head that was "
-        "trained from scratch for minutes on a frozen trunk, so its height says little about what "
-        "the head could reach; heads are comparable with each other. The trunk is named by the "
+        "trained from scratch for minutes on a frozen trunk, by `python train/results.py --measure "
+        "--heads DIR --data camvid:DIR`, so its height says little about what the head could reach "
+        "and a head that learns slowly looks worse than it is. The trunk is named by the "
         f"start of its file's sha256 (the bundled one is now {bundled_sha256[:12]}); it learnt at "
         "output stride 16 together with a separable v3+ head, which favours that head's kind.",
         table(["heads", "settings of train/fit.py, and the trunk"], lines),

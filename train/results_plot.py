@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from engines.atomic import write_bytes
 from train.results_rows import (
@@ -27,6 +28,7 @@ MARKERS = {"once": "o", "flip": "<", "ms": "s", "ms-flip": "D"}
 CRF_MARKERS = {"off": "o", "own": "^", "v1": "v"}
 CRF_NAMES = {"off": "no CRF", "own": "mild CRF", "v1": "DeepLab v1's CRF"}
 GREY = "#5f6368"
+TICKS = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]  # 1e9 multiply-adds
 
 
 def draw_table5(records: dict[Row, Record], path: Path) -> None:
@@ -86,6 +88,9 @@ def finish(
     for kind, name in names.items():
         axes.plot([], [], markers[kind], color=GREY, label=name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(TICKS))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="multiply-adds for one 480x360 frame, 1e9", ylabel="mIoU, CamVid val, %")
     axes.set_title(title)
     axes.grid(True, which="both", linewidth=0.3)
