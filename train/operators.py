@@ -22,13 +22,12 @@ def convolution(
     attributes: Attributes, features: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """Conv of [N, in, h, w]."""
-    features, padding = padded(attributes, features, 0.0)
     return functional.conv2d(
         features,
         weight,
         bias,
         stride=attributes.get("strides", 1),
-        padding=padding,
+        padding=padding(attributes),
         dilation=attributes.get("dilations", 1),
         groups=attributes.get("group", 1),
     )
@@ -36,24 +35,34 @@ def convolution(
 
 def max_pool(attributes: Attributes, features: Tensor) -> Tensor:
     """MaxPool of [N, C, h, w]."""
-    features, padding = padded(attributes, features, -torch.inf)
     return functional.max_pool2d(
         features,
         attributes["kernel_shape"],
         stride=attributes.get("strides", 1),
-        padding=padding,
+        padding=padding(attributes),
         dilation=attributes.get("dilations", 1),
         ceil_mode=bool(attributes.get("ceil_mode", 0)),
     )
 
 
-def padded(attributes: Attributes, features: Tensor, value: float) -> tuple[Tensor, list[int]]:
-    """The padding (vertical, horizontal) that is left to do: where ONNX's four sides (top, left,
-    bottom, right) are not alike, it is done here, with `value`."""
+def average_pool(attributes: Attributes, features: Tensor) -> Tensor:
+    """AveragePool of [N, C, h, w]."""
+    return functional.avg_pool2d(
+        features,
+        attributes["kernel_shape"],
+        stride=attributes.get("strides", 1),
+        padding=padding(attributes),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
+        count_include_pad=bool(attributes.get("count_include_pad", 0)),
+    )
+
+
+def padding(attributes: Attributes) -> list[int]:
+    """Vertical and horizontal padding; ONNX has four sides, of which PyTorch's layers have two."""
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
-    if (top, left) == (bottom, right):
-        return features, [top, left]
-    return functional.pad(features, (left, right, top, bottom), value=value), [0, 0]
+    if (top, left) != (bottom, right):
+        raise Refused(f"--qat cannot train a layer with the padding {attributes['pads']}")
+    return [top, left]
 
 
 def resize(
@@ -89,6 +98,7 @@ def clip(_: Attributes, features: Tensor, low: float, high: float) -> Tensor:
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": lambda _, x, y: x + y,
+    "AveragePool": average_pool,
     "Clip": clip,
     "Concat": lambda attributes, *parts: torch.cat(parts, attributes["axis"]),
     "Conv": convolution,
