@@ -22,7 +22,6 @@ from typing import Any
 
 from torch import nn
 
-from engines.failures import UsageError
 from train.vgg import CHANNELS, Vgg16
 from train.xception import slim_xception
 
@@ -57,8 +56,6 @@ def build_trunk(
     if name == "vgg16":
         return Trunk(Vgg16(pretrained), (CHANNELS,), normalised=False)
     if name == "xception_slim":
-        if pretrained:
-            raise UsageError("xception_slim is our own: nobody trained it on ImageNet")
         network = slim_xception(output_stride)
     else:
         import timm

@@ -144,5 +144,5 @@ def test_modifiers_change_what_they_say() -> None:
 
 
 def test_no_pretrained_weights_of_our_own_trunk_are_looked_for() -> None:
-    with pytest.raises(UsageError, match="nobody trained it on ImageNet"):
+    with pytest.raises(UsageError, match="no ImageNet weights of xception_slim"):
         build_model("deeplabv3plus_xception_slim", 3, pretrained=True)
