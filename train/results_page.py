@@ -71,10 +71,11 @@ bundled ones, is measured by `python train/results.py --measure --data camvid:DI
 
 CamVid val is one clip, seconds away from its training frames: differences between rows tell more
 than their height. mIoU and boundary F (3 px) are in percent, multiply-adds in 1e9 for one 480x360
-frame with all its scales and mirror images, as executed. MS averages the softmax over the scales
-0.5, 0.75, ..., 1.75, flip over a frame and its mirror image. The papers' numbers are for another
-network on other images (513x513, 21 classes) and count as TensorFlow 1 did; they stand here for the
-shape of the table, not for comparison of its entries.
+frame with all its scales and mirror images, as executed, without the CRF's; frames are spread
+evenly over the split. MS averages the softmax over the scales 0.5, 0.75, ..., 1.75, flip over a
+frame and its mirror image. The papers' numbers are for another network on other images (513x513,
+21 classes) and count as TensorFlow 1 did; they stand here for the shape of the table, not for
+comparison of its entries.
 """
 
 
