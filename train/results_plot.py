@@ -33,7 +33,7 @@ TICKS = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]  # 1e9 
 
 def draw_table5(records: dict[Row, Record], path: Path) -> None:
     """The reference and the v3+ heads, read in every way; writes a PNG."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, models, title in (
         (left, [REFERENCE], "bundled model"),
@@ -50,7 +50,7 @@ def draw_table5(records: dict[Row, Record], path: Path) -> None:
 
 def draw_v2(records: dict[Row, Record], path: Path) -> None:
     """v2's heads before and after the CRF, whose own arithmetic is not counted; writes a PNG."""
-    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    figure = Figure(figsize=(6.5, 6), layout="constrained")
     axes = figure.subplots()
     for colour, head in zip(COLOURS, V2, strict=False):
         for stride in OUTPUT_STRIDES:
@@ -94,7 +94,9 @@ def finish(
     axes.set(xlabel="multiply-adds for one 480x360 frame, 1e9", ylabel="mIoU, CamVid val, %")
     axes.set_title(title)
     axes.grid(True, which="both", linewidth=0.3)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(  # below, where it hides no point
+        fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+    )
 
 
 def save(figure: Figure, path: Path) -> None:
