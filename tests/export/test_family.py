@@ -21,7 +21,7 @@ from engines.spec import ModelSpec
 from export.contract import INPUT
 from export.graph import export_graph
 from export.half import to_half
-from export.parity import compare
+from export.parity import measure
 from export.plan import build_plan, load_library
 from train.deployable import Deployable
 from train.family import Architecture, build_model
@@ -108,7 +108,9 @@ def noise(graph: ModelProto, member: Exported) -> float:
 
 
 def test_the_graph_is_the_network(member: Exported) -> None:
-    compare(member.graph, member.model, member.frames)
+    parity = measure(member.graph, member.model, member.frames)
+    assert parity.onnx_max_abs < 1e-3
+    assert parity.label_agreement > 0.999  # a random network's classes are a rounding apart
 
 
 def test_half_numbers_move_the_logits_little(member: Exported) -> None:
