@@ -66,7 +66,7 @@ class Trainer:
             groups.insert(0, {"params": trunk, "lr": rate * options.backbone_rate})
         if network.step_parameters():
             learned, faster = network.step_parameters(), rate * STEPS_RATE
-            groups.append({"params": learned, "lr": faster, "weight_decay": 0.0})
+            groups.insert(0, {"params": learned, "lr": faster, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=options.weight_decay)
         self.steps, total = steps, options.epochs * steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
