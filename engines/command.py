@@ -90,3 +90,24 @@ def parser(description: str | None, example: str) -> argparse.ArgumentParser:
     )
     result.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
     return result
+
+
+def height_width(text: str) -> tuple[int, int]:
+    """An argparse type: `360x480` -> (360, 480), height first."""
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HEIGHTxWIDTH: expected HxW, e.g. 360x480"
+        ) from None
+    return height, width
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """An argparse type: `0.5,0.75` -> (0.5, 0.75); one number is a list of one."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of numbers: expected S,S, e.g. 0.75,1,1.25"
+        ) from None

@@ -11,6 +11,11 @@ The sentence says what happened, the likely cause, and the next command to type.
 Rooms that may not import this one raise an exception of their own with an `exit_code`.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
 
 class Failure(Exception):
     """A foreseen failure; `str(error)` is shown to the user as it is, without a traceback."""
@@ -46,3 +51,9 @@ class Refused(Failure):
     """An input file is missing, corrupt, tampered with, or of the wrong kind."""
 
     exit_code = 6
+
+
+def hint(word: str, known: Collection[str], label: str = "known") -> str:
+    """A guess at which of `known` was meant, or all there are, to end a sentence with."""
+    guess = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {guess[0]}?" if guess else f"{label}: {', '.join(known) or 'none'}"

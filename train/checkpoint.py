@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from engines.atomic import write_bytes, write_text
-from engines.failures import Refused, UsageError
+from engines.failures import Refused, UsageError, hint
 from engines.spec import ModelSpec, load_spec
 from train.family import build_model, parse
 from train.network import Network
@@ -82,6 +81,4 @@ def bundled(name: str = DEFAULT) -> Path:
     if path.is_file():
         return path
     names = sorted(p.stem for p in WEIGHTS.glob("*.safetensors"))
-    guess = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {guess[0]}?" if guess else f"bundled: {', '.join(names) or 'none'}"
-    raise UsageError(f"unknown model {name!r}: {hint}")
+    raise UsageError(f"unknown model {name!r}: {hint(name, names, 'bundled')}")

@@ -8,13 +8,12 @@ is explained in train/multiply_adds.py; the counts come from hooks on the real m
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser, run_command
+from engines.command import height_width, numbers, parser, run_command
 from engines.failures import UsageError
 
 if TYPE_CHECKING:
@@ -98,23 +97,6 @@ def parse(argv: list[str] | None) -> Options:
     add("--scales", type=numbers, metavar="S,S", help="count a pass at each: 0.75,1,1.25 (1)")
     add("--flip", action="store_true", help="count the mirrored image too")
     return Options(**vars(p.parse_args(argv)))
-
-
-def height_width(text: str) -> tuple[int, int]:
-    """A size: "360x480"."""
-    height, _, width = text.partition("x")
-    try:
-        return int(height), int(width)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected HxW, e.g. 360x480, got {text!r}") from None
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """Scales: "0.75,1"."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected S,S, e.g. 0.75,1, got {text!r}") from None
 
 
 def run(options: Options) -> Tables | Cost:

@@ -30,6 +30,9 @@ class Strategy:
     flip: bool = False
 
 
+ONCE = Strategy()
+
+
 @dataclass(frozen=True)
 class Cost:
     """1e9 multiply-adds for one image with all its scales and mirror images.

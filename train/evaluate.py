@@ -8,7 +8,6 @@ graph, so it can be flipped but not scaled; --crf refines whatever comes out of 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser
-from engines.failures import Refused, UsageError
+from engines.command import numbers, parser
+from engines.failures import UsageError
 from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
@@ -91,16 +90,6 @@ def parse(argv: list[str] | None) -> Options:
     return Options(**values | {"scales": sum(values["scales"], ())})
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """`0.5,0.75` -> (0.5, 0.75); one number is a list of one."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of numbers, e.g. 0.75,1,1.25"
-        ) from None
-
-
 def run(options: Options) -> Summary:
     """Score the model over the split."""
     import torch
@@ -108,17 +97,13 @@ def run(options: Options) -> Summary:
     from scenes.dataset import open_dataset
     from train import processes
     from train.cost import Strategy
-    from train.evaluation import score
+    from train.evaluation import check_classes, score
 
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = open_dataset(options.data, options.split)
     with processes.joined(), opened(options) as (predict, spec):
-        if dataset.classes != spec.classes:
-            raise Refused(
-                f"{options.data} has the classes {', '.join(dataset.classes)}, but the model "
-                f"{spec.name} was trained for {', '.join(spec.classes)}"
-            )
+        check_classes(spec, dataset, options.data)
         strategy = Strategy(options.scales, options.flip)
         return score(predict, spec, dataset, (strategy, crf_of(spec, options.crf)))
 

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from crf.refinement import Refinement
+from engines.failures import Refused
 from engines.labels import upsample_argmax, upsample_softmax
 from engines.preprocess import fit_frame
 from engines.session import Session
@@ -23,13 +24,12 @@ from engines.spec import ModelSpec
 from scenes.dataset import Dataset, Frame, Labels
 from scenes.scores import ConfusionMatrix, SegmentationScores, Summary, TrueBoundaries
 from train import processes
-from train.cost import Strategy
+from train.cost import ONCE, Strategy
 from train.deployable import Deployable
 from train.multiply_adds import scaled
 
 Logits = NDArray[np.float32]
 Predict = Callable[[Frame], Logits]  # frame [H, W, 3] at the model's size -> scores [C, h, w]
-ONCE = Strategy()
 Way = tuple[Strategy, Refinement | None]  # at which scales, mirrored or not; then refined or not
 
 
@@ -76,6 +76,16 @@ class Versions:
                 np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame
             )
         return self._logits[scale, mirrored]
+
+
+def check_classes(spec: ModelSpec, dataset: Dataset, data: str) -> None:
+    """Frames of other classes than the model's raise `Refused`; `data` is what the user called
+    them."""
+    if dataset.classes != spec.classes:
+        raise Refused(
+            f"{data} has the classes {', '.join(dataset.classes)}, but the model {spec.name} was "
+            f"trained for {', '.join(spec.classes)}"
+        )
 
 
 def predict_with(network: nn.Module, spec: ModelSpec) -> Predict:

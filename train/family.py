@@ -6,12 +6,10 @@ it. `python train/models.py` lists all members.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engines.failures import UsageError
+from engines.failures import UsageError, hint
 from train.foreign.architecture import ForeignArchitecture, build_foreign, is_foreign
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ class Architecture:
         """An unknown name or modifier, or two that contradict, raise `UsageError`."""
         name, *given = (part.strip() for part in text.split(","))
         if name not in ARCHITECTURES:
-            raise UsageError(f"unknown architecture {name!r}: {nearest(name, ARCHITECTURES)}")
+            raise UsageError(f"unknown architecture {name!r}: {hint(name, ARCHITECTURES)}")
         modifiers = []
         given = [normal(item) for item in given]
         for choice in ARCHITECTURES[name].choices:
@@ -108,7 +106,7 @@ class Architecture:
         known = [item for choice in ARCHITECTURES[name].choices for item in choice]
         for item in given:
             if item not in known:
-                raise UsageError(f"{name} has no modifier {item!r}: {nearest(item, known)}")
+                raise UsageError(f"{name} has no modifier {item!r}: {hint(item, known)}")
         return Architecture(name, tuple(modifiers))
 
     def __str__(self) -> str:
@@ -216,9 +214,3 @@ def normal(modifier: str) -> str:
         return f"{key}={float(value):g}" if key == "width" else modifier
     except ValueError:
         return modifier
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """A guess at what was meant, or all there is."""
-    guess = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {guess[0]}?" if guess else f"known: {', '.join(known) or 'none'}"

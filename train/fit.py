@@ -6,15 +6,15 @@ that rebuilds the network), log.csv (a line per epoch) and state.pt (for --resum
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser
+from engines.command import height_width, parser
 from engines.failures import Refused, UsageError
 from train.fit_options import FINE_TUNING, Options
+from train.normalisations import SYMMETRIC
 from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from train.trainer import Trainer
 
     Save = Callable[[Path, nn.Module, ModelSpec], None]
-
-
-SYMMETRIC = (127.5, 127.5, 127.5)  # as mean and standard deviation of 0..255 it gives [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,8 @@ def parse(argv: list[str] | None) -> Options:
     add("--resume", action="store_true", help="go on with the run in --run")
     add("--epochs", type=int, help="%(default)s")
     add("--batch", type=int, metavar="N", help="frames a step, over all processes (%(default)s)")
-    add("--crop", type=size, metavar="HxW", help="training crop (320x400)")
-    add("--input-size", type=size, metavar="HxW", help="the deployed input (360x480)")
+    add("--crop", type=height_width, metavar="HxW", help="training crop (320x400)")
+    add("--input-size", type=height_width, metavar="HxW", help="the deployed input (360x480)")
     add("--output-stride", type=int, help="8, 16 or 32 (%(default)s)")
     add("--learning-rate", type=float, help="%(default)s, falling to 0 with power 0.9")
     add("--backbone-rate", type=float, help="the backbone's factor on it (%(default)s)")
@@ -94,15 +91,6 @@ def parse(argv: list[str] | None) -> Options:
     values = vars(p.parse_args(argv))
     tuples = {name: tuple(values[name]) for name in ("data", "scale")}
     return Options(**values | tuples)
-
-
-def size(text: str) -> tuple[int, int]:
-    """`360x480` -> (360, 480), height first."""
-    try:
-        height, width = (int(part) for part in text.split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, e.g. 360x480") from None
-    return height, width
 
 
 def run(options: Options) -> Result:
@@ -180,9 +168,7 @@ def new_spec(options: Options, data: Data) -> ModelSpec:
     from train.family import parse as parse_architecture
     from train.pretrained import normalisation
 
-    mean, std = SYMMETRIC, SYMMETRIC
-    if options.pretrained:
-        mean, std = normalisation(options.architecture)
+    mean, std = normalisation(options.architecture) if options.pretrained else SYMMETRIC
     architecture = parse_architecture(options.architecture)
     return ModelSpec(
         name=options.name,

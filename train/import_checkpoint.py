@@ -11,22 +11,20 @@ the flags say: the output stride it was trained at, the classes, the normalisati
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.command import parser, run_command
+from engines.command import height_width, parser, run_command
 from engines.failures import UsageError
 from train.foreign.architecture import REPOSITORIES, ForeignArchitecture
+from train.normalisations import IMAGENET, SYMMETRIC
 
 if TYPE_CHECKING:
     from engines.spec import ModelSpec
     from scenes.folder import Legend
 
-IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # 255 times what torchvision has
-SYMMETRIC = (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)  # [-1, 1]
 NORMALISATIONS = {"imagenet": IMAGENET, "symmetric": SYMMETRIC}
 
 
@@ -88,7 +86,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--encoder", metavar="NAME", help="segmentation_models.pytorch's encoder_name")
     add("--rates", metavar="A-B-C", help="its decoder_atrous_rates, if not 12-24-36")
     add("--output-stride", type=int, metavar="N", help="default: the repository's own")
-    add("--input-size", type=size, metavar="HxW", help="the deployed input (512x512)")
+    add("--input-size", type=height_width, metavar="HxW", help="the deployed input (512x512)")
     add("--normalise", choices=tuple(NORMALISATIONS), help="of RGB (%(default)s)")
     add(
         "--full-size",
@@ -97,14 +95,6 @@ def parse(argv: list[str] | None) -> Options:
         "labels equal at the frame's edge too, at a price in speed (smp, jfzhang95)",
     )
     return Options(**vars(p.parse_args(argv)))
-
-
-def size(text: str) -> tuple[int, int]:
-    """`360x480` -> (360, 480), height first."""
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, e.g. 512x512")
-    return int(sides[0]), int(sides[1])
 
 
 def run(options: Options) -> Result:

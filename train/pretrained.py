@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from engines.failures import Refused, UsageError
 from train.backbones import timm_name
 from train.family import Architecture, parse
-
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+from train.normalisations import Normalisation
 
 
 def trunk_of(text: str) -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.cost import Images, Strategy
+from train.cost import ONCE, Images, Strategy
 
 VOC, CITYSCAPES = Images((513, 513), 21), Images((1025, 2049), 19)
-ONCE = Strategy()
 MS = Strategy((0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
 MS_FLIP = Strategy(MS.scales, flip=True)
 THREE_FLIP = Strategy((0.75, 1.0, 1.25), flip=True)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from crf.dense_crf import MILD
 from crf.refinement import Refinement
-from engines.failures import Refused
 from engines.spec import CrfParams, ModelSpec
 from scenes.dataset import Colour, Dataset, Scene
 from scenes.scores import Summary
 from train.checkpoint import bundled, load_model
 from train.cost import Images, cost
-from train.evaluation import predict_with, score_all
+from train.evaluation import check_classes, predict_with, score_all
 from train.results_heads import head_checkpoint, is_trained, training_of, trunk_checkpoint
 from train.results_rows import HEADS, REFERENCE, STRATEGIES, V1_CRF, Record, Row
 
@@ -121,11 +120,7 @@ def measure(
 ) -> list[Record]:
     """Score all rows of one model and output stride in one go through the frames."""
     network, spec = load_model(source.path, rows[0].output_stride)
-    if dataset.classes != spec.classes:
-        raise Refused(
-            f"{about[0]} has the classes {', '.join(dataset.classes)}, but {source.model} was "
-            f"trained for {', '.join(spec.classes)}"
-        )
+    check_classes(spec, dataset, about[0])
     crfs = [crf_of(spec, row.crf) for row in rows]
     ways = [
         (STRATEGIES[row.strategy], Refinement(len(spec.classes), crf, "exact") if crf else None)

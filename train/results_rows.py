@@ -12,8 +12,8 @@ from engines.command import as_json
 from engines.failures import Refused
 from engines.spec import CrfParams
 from scenes.scores import Summary
-from train.cost import Cost, Strategy
-from train.published import MS, MS_FLIP, ONCE
+from train.cost import ONCE, Cost, Strategy
+from train.published import MS, MS_FLIP
 
 REFERENCE = "camvid-mobilenetv2"  # the model that ships with the repository
 STRATEGIES = {"once": ONCE, "flip": Strategy(flip=True), "ms": MS, "ms-flip": MS_FLIP}

@@ -39,9 +39,10 @@ def initialise(network: Network, options: Options, spec: ModelSpec, scenes: list
 def check_classes(path: Path, spec: ModelSpec) -> None:
     """A checkpoint of another class count than the data's raises `Refused`."""
     beside = path.with_suffix(".json")
-    if beside.exists() and len(load_spec(beside).classes) != len(spec.classes):
+    theirs = len(load_spec(beside).classes) if beside.exists() else len(spec.classes)
+    if theirs != len(spec.classes):
         raise Refused(
-            f"{path} was trained for {len(load_spec(beside).classes)} classes, but the frames of "
+            f"{path} was trained for {theirs} classes, but the frames of "
             f"--data have {len(spec.classes)}: take its trunk alone with --init-backbone"
         )
 

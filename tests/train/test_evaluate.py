@@ -19,9 +19,8 @@ from engines.spec import CrfParams, ModelSpec
 from scenes.dataset import Frame, open_dataset
 from train import evaluate
 from train.checkpoint import load_model, save_checkpoint
-from train.cost import Strategy
+from train.cost import ONCE, Strategy
 from train.evaluation import (
-    ONCE,
     Logits,
     Predict,
     Versions,

@@ -17,8 +17,8 @@ from scenes.dataset import open_dataset
 from scenes.scores import Summary
 from train import results, results_heads
 from train.checkpoint import load_model, save_checkpoint
-from train.cost import Cost, Images, cost
-from train.evaluation import ONCE, predict_with, score
+from train.cost import ONCE, Cost, Images, cost
+from train.evaluation import predict_with, score
 from train.family import build_model
 from train.published import TABLE5
 from train.results_measure import Source, Thinned, digest, measure_missing, sources, stale

@@ -8,12 +8,11 @@ theirs into one of ours that names its architecture here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engines.failures import UsageError
+from engines.failures import UsageError, hint
 
 if TYPE_CHECKING:
     from train.network import Network
@@ -65,9 +64,7 @@ class ForeignArchitecture:
         repository, _, name = full_name.partition("_")
         if name not in REPOSITORIES.get(repository, ()):
             known = [f"{key}_{item}" for key, items in REPOSITORIES.items() for item in items]
-            guess = difflib.get_close_matches(full_name, known, n=1)
-            hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(known)}"
-            raise UsageError(f"unknown architecture {full_name!r}: {hint}")
+            raise UsageError(f"unknown architecture {full_name!r}: {hint(full_name, known)}")
         modifiers = {}
         for part in parts:
             key, equals, value = part.partition("=")

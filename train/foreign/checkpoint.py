@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engines.failures import Refused
+from train.checkpoint import read_weights
 
 MAX_BYTES = 2 * 2**30  # a ResNet-101 DeepLab with Adam's state has 0.75 GB
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
@@ -39,7 +40,7 @@ def read_foreign(path: Path) -> Weights:
     that is too large, corrupt, holds code or no weights raises `Refused`.
     """
     check_size(path)
-    content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+    content = read_weights(path) if path.suffix == ".safetensors" else read_pickle(path)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -67,13 +68,6 @@ def check_size(path: Path) -> None:
             f"{path} has {size / 2**30:.1f} GiB, the limit is {MAX_BYTES / 2**30:.0f}: save only "
             "network.state_dict() where it was trained"
         )
-
-
-def read_safetensors(path: Path) -> Any:
-    """Every tensor of a safetensors file."""
-    from train.checkpoint import read_weights
-
-    return read_weights(path)
 
 
 def read_pickle(path: Path) -> Any:
