@@ -68,11 +68,15 @@ def quantize(
     flavour: Flavour,
     exclude: Collection[str] = (),
     target: str | None = None,
+    per_channel: bool = True,
+    keep_sums: bool = True,
 ) -> ModelProto:
     """A Q/DQ copy of an FP32 graph; what `exclude` and the rules of `placement` name stays float.
 
-    `ranges` must cover every quantizable tensor of the graph, and `exclude` must name nodes of it:
-    else the ranges or names belong to another graph, and `Refused` is raised.
+    Without `per_channel` all channels of a weight share one scale: what a MobileNet does not
+    survive, kept to show it. `keep_sums` is `calibration.rounding`'s. `ranges` must cover every
+    quantizable tensor of the graph, and `exclude` must name nodes of it: else the ranges or names
+    belong to another graph, and `Refused` is raised.
     """
     _check_names(model, ranges, exclude)
     float_model = ModelProto()
@@ -82,8 +86,9 @@ def quantize(
         if read_bytes(float_model):
             ranges |= {new: ranges[old] for new, old in fold_columns(float_model).items()}
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
-    round_depthwise(float_model, kept)
-    result = _quantized(float_model, ranges, PRESETS[flavour], kept)
+    if keep_sums:
+        round_depthwise(float_model, kept, per_channel)
+    result = _quantized(float_model, ranges, PRESETS[flavour], kept, per_channel)
     if flavour == "s8":
         _give_float_inputs(result, kept)
     del result.metadata_props[:]
@@ -92,7 +97,11 @@ def quantize(
 
 
 def _quantized(
-    model: ModelProto, ranges: Mapping[str, Range], preset: Preset, kept: Collection[str]
+    model: ModelProto,
+    ranges: Mapping[str, Range],
+    preset: Preset,
+    kept: Collection[str],
+    per_channel: bool,
 ) -> ModelProto:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
@@ -103,7 +112,7 @@ def _quantized(
     add_infer_metadata(inferred)  # else the quantizer infers again, through a temporary file
     quantizer = QDQQuantizer(
         inferred,
-        per_channel=True,
+        per_channel=per_channel,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType[preset.activation],

@@ -23,26 +23,27 @@ from calibration.wiring import Wiring
 LARGEST_CODE = 127  # of symmetric INT8 weights
 
 
-def round_depthwise(model: ModelProto, kept: Collection[str]) -> None:
+def round_depthwise(model: ModelProto, kept: Collection[str], per_channel: bool = True) -> None:
     """Put the weights of depthwise convolutions on their INT8 grid, in place, but those of `kept`.
 
-    The largest tap of each channel stays, so that a quantizer finds the same scale and these codes.
+    The largest tap of each scale stays, so that a quantizer finds the same scale and these codes.
     """
     wiring = Wiring(model)
     for node in wiring.nodes:
         if is_depthwise(node, wiring) and node.name not in kept:
             tensor = wiring.constants[node.input[1]]
-            weight = round_keeping_sums(numpy_helper.to_array(tensor))
+            weight = round_keeping_sums(numpy_helper.to_array(tensor), per_channel)
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
 
 
-def round_keeping_sums(weight: NDArray[Any]) -> NDArray[np.float32]:
-    """Weights [C, ...] as multiples of max|w| / 127 of their channel, each channel's sum kept.
+def round_keeping_sums(weight: NDArray[Any], per_channel: bool = True) -> NDArray[np.float32]:
+    """Weights [C, ...] as multiples of max|w| / 127, each channel's sum kept to half a step.
 
-    Every tap stays within one step of its value.
+    The maximum is each channel's own, or all channels' together. Every tap stays within one step
+    of its value.
     """
     taps = weight.astype(np.float64).reshape(len(weight), -1)
-    scale = np.abs(taps).max(axis=1, keepdims=True) / LARGEST_CODE
+    scale = np.abs(taps).max(axis=1 if per_channel else None, keepdims=True) / LARGEST_CODE
     exact = taps / np.where(scale > 0, scale, 1)
     codes = np.rint(exact)
     lost = exact - codes
