@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,14 @@ from tqdm import tqdm
 
 from engines.bundle import Bundle
 from engines.labels import upsample_argmax
-from engines.manifest import BundleFile
 from engines.session import open_session
-
-if TYPE_CHECKING:
-    import torch
+from scenes.dataset import Labels, Scene
 
 Frame = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 Input = TypeVar("Input", contravariant=True)
 
-PRECISIONS = ("int8", "fp16", "fp32")
+PRECISIONS = ("int8", "mixed", "fp16", "fp32")
 BLOCK = 5  # frames that one contender runs in a row
 SETTLE = 0.05  # seconds: twice what onnxruntime's idle workers spin after a run
 
@@ -62,25 +59,6 @@ def our_session(bundle: Bundle, precision: str, threads: int) -> Contender:
     return Contender(precision, lambda frame: np.asarray(session.run(frame[None])[0]))
 
 
-def peers(bundle: Bundle, threads: int) -> tuple[list[Contender], dict[str, str]]:
-    """The peers that can run here, and for each other one why not."""
-    result = [plain_onnxruntime(bundle, threads)]
-    checkpoint = bundle.manifest.find("checkpoint")
-    names = ("torch-eager", "torch-eager-channels-last")
-    if checkpoint is None:
-        reason = "the bundle was built from ONNX and holds no checkpoint"
-        return result, dict.fromkeys(names, reason)
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return result, dict.fromkeys(names, "PyTorch is not installed: pip install -e '.[train]'")
-    torch.set_num_threads(threads)
-    formats = (torch.contiguous_format, torch.channels_last)
-    for name, layout in zip(names, formats, strict=True):
-        result.append(Contender(name, torch_eager(bundle, checkpoint, layout)))
-    return result, {}
-
-
 def plain_onnxruntime(bundle: Bundle, threads: int) -> Contender:
     """onnxruntime on the FP32 graph with nothing set but the threads."""
     import onnxruntime
@@ -96,38 +74,9 @@ def plain_onnxruntime(bundle: Bundle, threads: int) -> Contender:
     )
 
 
-def torch_eager(
-    bundle: Bundle, checkpoint: BundleFile, layout: torch.memory_format
-) -> Callable[[Frame], Logits]:
-    """The network from the bundle's checkpoint in PyTorch eager, in one memory layout.
-
-    A frame arrives as NHWC, which PyTorch would carry on as channels_last by itself; the copy
-    into `layout` makes the contiguous contender what its name says.
-    """
-    import torch
-
-    from train.checkpoint import fill, read_weights
-    from train.deployable import Normalise
-    from train.family import build_model
-
-    spec, path = bundle.spec, bundle.root / checkpoint.name
-    network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
-    fill(network, read_weights(path), path)
-    network.eval().to(memory_format=layout)
-    normalise = Normalise(spec)
-
-    @torch.inference_mode()
-    def run(frame: Frame) -> Logits:
-        planes = torch.from_numpy(frame)[None].permute(0, 3, 1, 2).float()
-        logits: Logits = network(normalise(planes).contiguous(memory_format=layout))[0].numpy()
-        return logits
-
-    return run
-
-
-def masks(contender: Contender, frames: Sequence[Frame]) -> NDArray[np.uint8]:
-    """Labels [N, H, W] of all frames; the contender's warm-up too."""
-    return np.stack([upsample_argmax(contender.run(f), f.shape[:2]) for f in frames])
+def masks(contender: Contender, scenes: Sequence[Scene]) -> list[Labels]:
+    """Labels of all scenes, each at its truth's size; the contender's warm-up too."""
+    return [upsample_argmax(contender.run(s.frame), s.labels.shape) for s in scenes]
 
 
 def take_turns(contenders: Sequence[Runner[Input]], frames: Sequence[Input]) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """Our engines against what people use today: the same frames, the same stride-4 logits, one run.
 
-Ours are the bundle's sessions; peers are PyTorch eager (contiguous and channels_last) from the
-bundle's own checkpoint, and plain onnxruntime on the same FP32 graph with its default options.
+Ours are the bundle's sessions. Peers: PyTorch eager (contiguous and channels_last) and compiled
+from the bundle's own checkpoint; plain onnxruntime and OpenVINO on the same FP32 graph with their
+defaults; and that graph quantized by NNCF's defaults over 300 frames of the calibration split.
 
 The contenders take turns in blocks of frames. Before each block the last contender's threads get
 time to fall asleep (onnxruntime's spin for 27 ms, OpenMP's for 4) and one frame goes by untimed,
 so that nobody pays for its predecessor; medians over many short blocks spread a busy machine's
-noise over all. Agreement is the share of pixels with the same label.
+noise over all. Agreement is the share of pixels with the same label; mIoU is over the timed frames.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder comes first on the path and would hide the room `engines`
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engines.command import parser, run_command
@@ -25,6 +26,7 @@ from engines.failures import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender, Frame
+    from scenes.dataset import Labels, Scene
 
 PACKAGES = ("onnxruntime", "torch", "numpy")
 
@@ -38,6 +40,7 @@ class Options:
     frames: int = 40
     data: str = "street:"
     split: str = "val"
+    calibration_split: str = "train"
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class Row:
     peer_ms: float
     ratio: float
     agreement: float
+    ours_miou: float
+    peer_miou: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ def parse(argv: list[str] | None) -> Options:
     p.add_argument("--frames", type=int, default=default.frames, metavar="N")
     p.add_argument("--data", default=default.data, metavar="SPEC", help="(default: %(default)s)")
     p.add_argument("--split", default=default.split, help="(default: %(default)s)")
+    p.add_argument(
+        "--calibration-split", default=default.calibration_split, metavar="SPLIT",
+        help="frames for NNCF's calibration (default: %(default)s)",
+    )  # fmt: skip
     return Options(**vars(p.parse_args(argv)))
 
 
@@ -87,49 +96,65 @@ def counts(text: str) -> tuple[int, ...]:
 
 def run(options: Options) -> Result:
     """Time all contenders, once per thread count."""
-    from benchmarks.contenders import ours, peers
+    from benchmarks.contenders import ours
+    from benchmarks.peers import peers
     from engines.bundle import Bundle
     from engines.machine import describe_machine
 
     bundle = Bundle.open(options.bundle)
-    frames = load_frames(options, bundle.spec.input_size)
+    size = bundle.spec.input_size
+    scenes = load_scenes(options.data, options.split, options.frames, size)
+    calibration = calibration_frames(options, size)
     machine = describe_machine(*PACKAGES)
-    height, width = bundle.spec.input_size
     settings = {
-        "size": f"{width}x{height}", "output_stride": bundle.spec.output_stride,
-        "logits_stride": bundle.spec.logits_stride, "frames": len(frames), "data": options.data,
+        "size": f"{size[1]}x{size[0]}", "output_stride": bundle.spec.output_stride,
+        "logits_stride": bundle.spec.logits_stride, "frames": len(scenes), "data": options.data,
+        "split": options.split,
     }  # fmt: skip
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     for threads in options.threads:
-        rivals, skipped = peers(bundle, threads)
-        rows += duel(ours(bundle, threads), rivals, frames, threads, settings)
+        rivals, skipped = peers(bundle, threads, calibration)
+        rows += duel(ours(bundle, threads), rivals, scenes, threads, settings)
     return Result(rows, skipped, machine)
 
 
-def load_frames(options: Options, size: tuple[int, int]) -> list[Frame]:
-    """At most `--frames` real frames spread over the split, at the model's size."""
+def calibration_frames(options: Options, size: tuple[int, int]) -> list[Frame]:
+    """What NNCF calibrates on; none where the data has no such split."""
+    from benchmarks.peers import NNCF_FRAMES
+    from scenes.dataset import DatasetError
+
+    try:
+        scenes = load_scenes(options.data, options.calibration_split, NNCF_FRAMES, size)
+    except DatasetError:
+        return []
+    return [scene.frame for scene in scenes]
+
+
+def load_scenes(data: str, split: str, limit: int, size: tuple[int, int]) -> list[Scene]:
+    """At most `limit` labelled frames spread over a split, the frames at the model's size."""
     from calibration.accuracy import spread
     from engines.preprocess import fit_frame
     from scenes.dataset import open_dataset
 
-    dataset = open_dataset(options.data, options.split)
-    indices = spread(len(dataset), options.frames)
-    return [fit_frame(dataset[index].frame, size).copy() for index in indices]
+    dataset = open_dataset(data, split)
+    scenes = (dataset[index] for index in spread(len(dataset), limit))
+    return [replace(scene, frame=fit_frame(scene.frame, size).copy()) for scene in scenes]
 
 
 def duel(
     ours: list[Contender],
     peers: list[Contender],
-    frames: list[Frame],
+    scenes: list[Scene],
     threads: int,
     settings: dict[str, Any],
 ) -> list[Row]:
     """Every one of ours against every peer."""
     from benchmarks.contenders import masks, take_turns
 
-    labels = {contender.name: masks(contender, frames) for contender in (*ours, *peers)}
-    times = take_turns([*ours, *peers], frames)
+    labels = {contender.name: masks(contender, scenes) for contender in (*ours, *peers)}
+    scores = {name: miou(scenes, found) for name, found in labels.items()}
+    times = take_turns([*ours, *peers], [scene.frame for scene in scenes])
     return [
         Row(
             name=mine.name,
@@ -139,23 +164,45 @@ def duel(
             ours_ms=times[mine.name],
             peer_ms=times[peer.name],
             ratio=times[peer.name] / times[mine.name],
-            agreement=float((labels[mine.name] == labels[peer.name]).mean()),
+            agreement=same(labels[mine.name], labels[peer.name]),
+            ours_miou=scores[mine.name],
+            peer_miou=scores[peer.name],
         )
         for mine in ours
         for peer in peers
     ]
 
 
+def miou(scenes: list[Scene], labels: list[Labels]) -> float:
+    """Percent, of masks against the scenes' truth."""
+    from scenes.confusion import ConfusionMatrix
+    from scenes.dataset import IGNORE
+
+    confusion = ConfusionMatrix(IGNORE - 1)  # whatever labels there are
+    for scene, found in zip(scenes, labels, strict=True):
+        confusion.add(scene.labels, found)
+    return 100 * confusion.miou
+
+
+def same(ours: list[Labels], theirs: list[Labels]) -> float:
+    """The share of equal pixels."""
+    import numpy as np
+
+    pairs = zip(ours, theirs, strict=True)
+    return float(np.mean(np.concatenate([(a == b).ravel() for a, b in pairs])))
+
+
 def show(result: Result) -> None:
     """Print one line per pair, and what was skipped."""
     print(", ".join(f"{key} {value}" for key, value in result.machine.items()))
     print(
-        f"{'ours':6}{'peer':27}{'threads':>8}{'ours ms':>9}{'peer ms':>9}{'faster':>8}{'same':>9}"
+        f"{'ours':6}{'peer':30}{'threads':>8}{'ours ms':>9}{'peer ms':>9}{'faster':>8}{'same':>9}"
+        f"{'ours mIoU':>11}{'peer mIoU':>11}"
     )
     for row in result.results:
         print(
-            f"{row.name:6}{row.peer:27}{row.threads:8}{row.ours_ms:9.1f}{row.peer_ms:9.1f}"
-            f"{row.ratio:7.2f}x{row.agreement:9.2%}"
+            f"{row.name:6}{row.peer:30}{row.threads:8}{row.ours_ms:9.1f}{row.peer_ms:9.1f}"
+            f"{row.ratio:7.2f}x{row.agreement:9.2%}{row.ours_miou:11.2f}{row.peer_miou:11.2f}"
         )
     for name, reason in result.skipped.items():
         print(f"{name} skipped: {reason}")

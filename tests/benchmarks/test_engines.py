@@ -13,11 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import contenders, engines
+from benchmarks import contenders, engines, peers, torch_peers
 from benchmarks.contenders import Contender, masks, take_turns
 from engines.bundle import Bundle, writing_bundle
 from engines.manifest import Manifest
 from engines.spec import ModelSpec
+from scenes.dataset import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
 Frame = NDArray[np.uint8]
@@ -43,13 +44,15 @@ def test_the_same_graph_agrees_with_itself(
     flags = ["--bundle", str(tiny_bundle), "--data", data, "--threads", "1,2", "--frames", "6"]
     assert engines.main([*flags, "--json", str(out)]) == 0
     result = json.loads(out.read_text())
-    for row, threads in zip(result["results"], (1, 2), strict=True):
+    rows = [row for row in result["results"] if row["peer"] == "onnxruntime-fp32"]
+    for row, threads in zip(rows, (1, 2), strict=True):
         assert (row["name"], row["peer"], row["threads"]) == ("fp32", "onnxruntime-fp32", threads)
         assert row["agreement"] == 1.0
         assert row["ratio"] == pytest.approx(row["peer_ms"] / row["ours_ms"])
         assert row["settings"]["size"] == "128x96"
         assert row["settings"]["frames"] == 6
-    assert set(result["skipped"]) == {"torch-eager", "torch-eager-channels-last"}
+        assert row["ours_miou"] == row["peer_miou"]
+    assert {*peers.TORCH, "openvino-nncf-int8"} <= set(result["skipped"])  # no checkpoint, no train
     assert result["machine"]["cores"] >= 1
     assert "holds no checkpoint" in capsys.readouterr().out
 
@@ -74,15 +77,31 @@ def test_both_pytorch_peers_compute_the_deployed_network(tmp_path: Path) -> None
         writer.add_bytes("checkpoint.safetensors", weights, "checkpoint")
         writer.finish(Manifest(spec, "fp32", ()))
     bundle = Bundle.open(tmp_path / "bundle")
-    file = bundle.manifest.find("checkpoint")
-    assert file is not None
     frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     with torch.inference_mode():
         wanted = Deployable(network.eval(), spec).eval()(torch.from_numpy(frame)[None])[0].numpy()
     for layout in (torch.contiguous_format, torch.channels_last):
-        logits = contenders.torch_eager(bundle, file, layout)(frame)
+        logits = torch_peers.torch_runner(bundle, layout)(frame)
         assert logits.shape == (3, 16, 24)
         np.testing.assert_allclose(logits, wanted, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    peers.missing("openvino") or peers.missing("nncf"), reason="OpenVINO or NNCF is not installed"
+)
+def test_openvino_gives_the_same_logits_and_nncf_quantizes_them(
+    tiny_bundle: Path, data: str
+) -> None:
+    from benchmarks.openvino_peers import nncf_int8, openvino_fp32
+
+    bundle = Bundle.open(tiny_bundle)
+    size = bundle.spec.input_size
+    frames = [scene.frame for scene in engines.load_scenes(data, "val", 12, size)]
+    wanted = contenders.plain_onnxruntime(bundle, 1).run(frames[0])
+    np.testing.assert_allclose(openvino_fp32(bundle, 1).run(frames[0]), wanted, rtol=1e-3)
+    quantized = nncf_int8(bundle, 1, frames).run(frames[0])
+    assert quantized.shape == wanted.shape
+    assert not np.array_equal(quantized, wanted)
 
 
 def recorder(name: str, calls: list[tuple[str, int]]) -> Contender:
@@ -119,9 +138,11 @@ def recording_clock(timed: list[tuple[str, int]]) -> Callable[[Contender, Frame]
     return clock
 
 
-def test_masks_are_labels_at_frame_size() -> None:
-    labels = masks(recorder("a", []), numbered_frames(3))
-    assert labels.shape == (3, 4, 4)
+def test_masks_are_labels_at_the_size_of_the_truth() -> None:
+    truth = np.zeros((8, 8), np.uint8)
+    scenes = [Scene(str(i), frame, truth) for i, frame in enumerate(numbered_frames(3))]
+    labels = masks(recorder("a", []), scenes)
+    assert [mask.shape for mask in labels] == [(8, 8)] * 3
     assert [int(mask[0, 0]) for mask in labels] == [0, 1, 2]
 
 
