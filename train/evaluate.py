@@ -3,7 +3,8 @@
 Without --checkpoint or --bundle it scores the model that ships with the repository. --scales and
 --flip average the softmax of whole forward passes, as table 5 of the v3+ paper does:
 `--output-stride 8 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip`. An engine's input size is part of its
-graph, so it can be flipped but not scaled; --crf refines whatever comes out of either.
+graph, so it can be flipped but not scaled; --crf refines whatever comes out of either. --half
+computes a checkpoint in FP16 arithmetic, as a GPU does with an FP16 engine.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Options:
     output_stride: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    half: bool = False
     crf: str = "off"
     threads: int = 0  # 0 = what PyTorch and onnxruntime choose
     json: Path | None = None
@@ -58,6 +60,8 @@ class Options:
                 "an engine's input size and stride are fixed when it is built: --output-stride and "
                 "--scales need --checkpoint (--flip and --crf work with an engine, too)"
             )
+        if self.bundle and self.half:
+            raise UsageError("--half computes a checkpoint in FP16: it needs no --bundle")
         if not self.bundle and (self.precision or self.flavour):
             raise UsageError("--precision and --flavour choose an engine: they need --bundle DIR")
         if not all(0.25 <= scale <= 4 for scale in self.scales):
@@ -83,6 +87,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--output-stride", type=int, metavar="N", help="8, 16 or 32 in place of the spec's")
     add("--scales", type=numbers, nargs="+", metavar="S", help="average over them: 0.75,1,1.25 (1)")
     add("--flip", action="store_true", help="average with the mirrored frame")
+    add("--half", action="store_true", help="compute the checkpoint in FP16")
     add("--crf", choices=CRF_MODES, help="refine with the spec's CRF (%(default)s)")
     add("--threads", type=int, metavar="N", help="0 = all cores (%(default)s)")
     p.set_defaults(scales=[Options.scales])
@@ -112,14 +117,14 @@ def run(options: Options) -> Summary:
 def opened(options: Options) -> Iterator[tuple[Predict, ModelSpec]]:
     """The model that the flags name, as a prediction, with its spec."""
     from train.checkpoint import bundled, load_model
-    from train.evaluation import predict_through, predict_with
+    from train.evaluation import in_half, predict_through, predict_with
 
     if options.bundle:
         with open_engine(options) as session:
             yield predict_through(session), session.spec
     else:
         network, spec = load_model(options.checkpoint or bundled(), options.output_stride)
-        yield predict_with(network, spec), spec
+        yield predict_with(in_half(network) if options.half else network, spec), spec
 
 
 def open_engine(options: Options) -> Session:

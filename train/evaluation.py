@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from crf.refinement import Refinement
@@ -99,6 +99,21 @@ def predict_with(network: nn.Module, spec: ModelSpec) -> Predict:
         return np.asarray(deployable(batch)[0].cpu().numpy())
 
     return predict
+
+
+def in_half(network: nn.Module) -> nn.Module:
+    """The network in FP16 arithmetic (its own weights are converted); logits stay FP16."""
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network.half()
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.network(images.half())
+            return logits
+
+    return Half()
 
 
 def predict_through(session: Session) -> Predict:

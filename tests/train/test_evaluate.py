@@ -24,6 +24,7 @@ from train.evaluation import (
     Logits,
     Predict,
     Versions,
+    in_half,
     mean_iou,
     predict_with,
     score,
@@ -118,6 +119,17 @@ def test_a_mirrored_average_does_not_tell_left_from_right(checkpoint: Path) -> N
     straight = Versions(predict, frame, (64, 96)).scores(both)
     turned = Versions(predict, np.ascontiguousarray(frame[:, ::-1]), (64, 96)).scores(both)
     np.testing.assert_allclose(turned[..., ::-1], straight, atol=1e-5)
+
+
+def test_half_computes_in_fp16(checkpoint: Path) -> None:
+    network, spec = load_model(checkpoint)
+    frame = np.random.default_rng(0).integers(0, 256, (*spec.input_size, 3), dtype=np.uint8)
+    exact = predict_with(network, spec)(frame)
+    rounded = predict_with(in_half(network), spec)(frame)
+    assert {value.dtype for value in network.parameters()} == {torch.float16}
+    assert rounded.dtype == np.float32
+    np.testing.assert_array_equal(rounded, rounded.astype(np.float16))
+    assert 0 < np.abs(rounded - exact).max() < 0.02 * np.abs(exact).max()
 
 
 def test_each_version_is_one_pass_however_many_ways_ask_for_it(
@@ -221,6 +233,7 @@ def test_bundle_command(tiny_bundle: Path, camvid: Path, tmp_path: Path) -> None
         ("--checkpoint a --scales nan", "between 0.25 and 4"),
         ("--checkpoint a --scales 1,1", "names a scale twice"),
         ("--checkpoint a --threads -1", "not be negative"),
+        ("--bundle b --precision fp16 --half", "needs no --bundle"),
     ],
 )
 def test_contradictory_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
