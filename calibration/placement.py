@@ -31,7 +31,7 @@ class Rule:
 
 def is_first(node: NodeProto, wiring: Wiring) -> bool:
     """A convolution that no other one precedes: it sees the frame."""
-    return node.op_type == "Conv" and not _reaches_back(node, wiring, WEIGHTED)
+    return node.op_type == "Conv" and not reaches_back(node, wiring, WEIGHTED)
 
 
 def is_classifier(node: NodeProto, wiring: Wiring) -> bool:
@@ -46,7 +46,7 @@ def is_image_pooling(node: NodeProto, wiring: Wiring) -> bool:
     squeeze-and-excitation where it scales the channels.
     """
     means = ("ReduceMean", "GlobalAveragePool")
-    return _reaches_back(node, wiring, means, stop=("Concat", "Expand", "Mul"))
+    return reaches_back(node, wiring, means, stop=("Concat", "Expand", "Mul"))
 
 
 def is_depthwise(node: NodeProto, wiring: Wiring) -> bool:
@@ -100,10 +100,10 @@ def _becomes_logits(tensor: str, wiring: Wiring) -> bool:
     return tensor in wiring.outputs or passed_on
 
 
-def _reaches_back(
+def reaches_back(
     node: NodeProto, wiring: Wiring, kinds: tuple[str, ...], stop: tuple[str, ...] = ()
 ) -> bool:
-    """Whether a node of `kinds` lies upstream, not looking past nodes of `stop`."""
+    """Whether a node of `kinds` lies upstream of `node`, not looking past nodes of `stop`."""
     pending, seen = list(node.input), set[str]()
     while pending:
         producer = wiring.producer.get(pending.pop())

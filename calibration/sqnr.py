@@ -27,8 +27,13 @@ class Sqnr:
     @property
     def decibel(self) -> float:
         """At most `CEILING`; NaN where a value was not finite."""
-        if not self._noise:
-            return CEILING
-        if not self._signal:
-            return -CEILING
-        return min(10 * math.log10(self._signal / self._noise), CEILING)
+        return decibel(self._signal, self._noise)
+
+
+def decibel(signal: float, noise: float) -> float:
+    """10 log10(signal / noise), from -`CEILING` to `CEILING`."""
+    if not noise:
+        return CEILING
+    if not signal:
+        return -CEILING
+    return min(10 * math.log10(signal / noise), CEILING)
