@@ -29,24 +29,8 @@ class OnnxRuntimeSession:
     ) -> None:
         self.spec = spec
         self.precision = precision
-        self.threads = threads or os.cpu_count() or 1
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = ERRORS_ONLY
-        # A worker that waits for work spins by default, through the parts of a run that need one
-        # thread and for 27 ms after it: 17 core-ms a frame that the threads which capture, label
-        # and draw would need. Sleeping costs 0.2 of 13 ms (two threads, two cores).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                graph,
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(DISABLED_OPTIMIZERS),
-            )
-        except Exception as error:  # onnxruntime raises a dozen classes of its own, all Exception
-            reason = str(error).splitlines()[0]
-            raise Refused(f"onnxruntime does not accept the {precision} graph: {reason}") from error
+        self.threads = threads or all_cores()
+        self._session = load_graph(graph, precision, self.threads)
 
     @property
     def description(self) -> str:
@@ -74,3 +58,29 @@ class OnnxRuntimeSession:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def all_cores() -> int:
+    """How many threads run a model unless told otherwise."""
+    return os.cpu_count() or 1
+
+
+def load_graph(graph: bytes, what: str, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Load a serialised graph for the CPU; one that onnxruntime does not accept is `Refused`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or all_cores()
+    options.log_severity_level = ERRORS_ONLY
+    # A worker that waits for work spins by default, through the parts of a run that need one
+    # thread and for 27 ms after it: 17 core-ms a frame that the threads which capture, label
+    # and draw would need. Sleeping costs 0.2 of 13 ms (two threads, two cores).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(
+            graph,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(DISABLED_OPTIMIZERS),
+        )
+    except Exception as error:  # onnxruntime raises a dozen classes of its own, all Exception
+        reason = str(error).splitlines()[0]
+        raise Refused(f"onnxruntime does not accept the {what} graph: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -25,13 +26,17 @@ class Overlay:
         spec: Gives class names and colours.
         title: The fixed part of the status line, for example "int8 on cpu".
         alpha: Opacity of the mask, 0 to 1.
+        notice: Says what the status line ends with at the moment; empty for nothing.
     """
 
-    def __init__(self, spec: ModelSpec, title: str, alpha: float) -> None:
+    def __init__(
+        self, spec: ModelSpec, title: str, alpha: float, notice: Callable[[], str] = str
+    ) -> None:
         self._palette = spec.palette
         self._classes = tuple(zip(spec.classes, spec.palette, strict=True))
         self._title = title
         self._alpha = alpha
+        self._notice = notice
 
     def draw(self, frame: Image, labels: NDArray[np.uint8], fps: float, age: float) -> Image:
         """A new picture [H, W, 3]: the frame under its mask, status and legend.
@@ -40,7 +45,8 @@ class Overlay:
         """
         picture = blend(frame, labels, self._palette, self._alpha)
         height, width = labels.shape
-        status = f"{fps:.0f} FPS   age {1e3 * age:.0f} ms   {self._title}"
+        parts = f"{fps:.0f} FPS", f"age {1e3 * age:.0f} ms", self._title, self._notice()
+        status = "   ".join(part for part in parts if part)
         _stamp(picture, status_strip(status, width, font_size(height)), top=True)
         visible = tuple(self._classes[index] for index in present(labels, len(self._classes)))
         _stamp(picture, legend_strip(visible, width, font_size(height)), top=False)

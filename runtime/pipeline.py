@@ -46,6 +46,12 @@ class Refiner(Protocol):
     def refine(self, frame: Image, logits: Logits) -> Labels: ...
 
 
+class Watch(Protocol):
+    """Looks at every frame, as the model sees it; see `runtime.drift`."""
+
+    def see(self, image: Image) -> None: ...
+
+
 class Drawer(Protocol):
     """Makes the picture that sinks show; see `runtime.overlay`."""
 
@@ -71,6 +77,7 @@ class Stream:
         temporal: Steadies the logits by the frames before; it serves this stream alone.
         refiner: A CRF instead of the plain arg max of the logits.
         drawer: Draws `Result.picture`; without one it is None.
+        watch: Sees each frame that is drawn.
         patience: Seconds without a frame after which a live source counts as failed.
     """
 
@@ -82,6 +89,7 @@ class Stream:
         temporal: TemporalEvidence | None = None,
         refiner: Refiner | None = None,
         drawer: Drawer | None = None,
+        watch: Watch | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self.source = source
@@ -91,6 +99,7 @@ class Stream:
         self._temporal = temporal
         self._refiner = refiner
         self._drawer = drawer
+        self._watch = watch
         self._patience = patience
         self._captured: Slot[tuple[Frame, Image]] = Slot(newest=source.live)
         self._inferred: Slot[tuple[Frame, Image, Logits]] = Slot()
@@ -239,6 +248,9 @@ class Stream:
         rate, before = Rate(), 0.0
         while True:
             frame, image, logits = self._inferred.take()
+            if self._watch is not None:
+                with self.timings.measure("drift"):
+                    self._watch.see(image)
             if self._temporal is not None:
                 with self.timings.measure("temporal"):
                     if not 0 < frame.time - before <= GAP:

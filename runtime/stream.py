@@ -15,6 +15,8 @@ from engines.failures import UsageError
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
+    from engines.session import Session
+    from runtime.drift import Drift
     from runtime.pipeline import Result, Stream
     from runtime.record import Recorder
     from runtime.summary import Summary
@@ -32,6 +34,7 @@ class Options:
     crf: str = "auto"
     crf_budget: float | None = None
     temporal: str = "on"
+    drift: bool = False
     frames: int | None = None
     headless: bool = False
     record: Path | None = None
@@ -108,6 +111,11 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
         choices=("on", "off"),
         help="steady the labels by the frames before where nothing changed (%(default)s)",
     )
+    result.add_argument(
+        "--drift",
+        action="store_true",
+        help="warn where frames, or what they do inside the model, leave what calibration saw",
+    )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     result.add_argument("--headless", action="store_true", help="open no window")
     result.add_argument("--record", type=Path, metavar="FILE", help="write .mp4, .mkv or .mov")
@@ -137,11 +145,15 @@ def run(options: Options) -> Summary:
     windowed = _wants_window(options)
     with ExitStack() as stack:
         session = stack.enter_context(open_session(bundle, precision, options.target))
+        drift, probed, watched = _watch(options, bundle, session)
+        if probed is not None:
+            session = stack.enter_context(probed)
         title = f"{session.precision} on {session.target}"
         drawn = windowed or options.record is not None
-        drawer = Overlay(bundle.spec, title, options.alpha) if drawn else None
+        notice = str if drift is None else drift.notice
+        drawer = Overlay(bundle.spec, title, options.alpha, notice) if drawn else None
         temporal = TemporalEvidence() if options.temporal == "on" else None
-        stream = Stream(source, session, temporal=temporal, refiner=crf, drawer=drawer)
+        stream = Stream(source, session, temporal=temporal, refiner=crf, drawer=drawer, watch=drift)
         stack.enter_context(stopping_on_signals(stream.stop))
         sinks = Sinks(
             stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
@@ -149,7 +161,7 @@ def run(options: Options) -> Summary:
         )
         print(f"{source.name} -> {session.description}")
         print(f"precision {precision_choice}\ncrf {crf_choice}")
-        print(f"temporal {options.temporal}", flush=True)
+        print(f"temporal {options.temporal}\ndrift {watched}", flush=True)
         ended = _consume(stack.enter_context(stream), sinks, options.frames)
     return summarise(
         stream,
@@ -160,7 +172,19 @@ def run(options: Options) -> Summary:
         crf_iterations=dict(sorted(crf.iterations.items())) if crf else {},
         temporal=options.temporal,
         record=options.record,
+        drift=None if drift is None else drift.to_json(),
     )
+
+
+def _watch(
+    options: Options, bundle: Bundle, session: Session
+) -> tuple[Drift | None, Session | None, str]:
+    """What `--drift` adds: see `runtime.drift.watch`."""
+    if not options.drift:
+        return None, None, "not watched"
+    from runtime.drift import watch
+
+    return watch(bundle, session, lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _choose_precision(options: Options, bundle: Bundle) -> tuple[str, str]:

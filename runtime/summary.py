@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engines.session import Session
 from runtime.pipeline import Stream
@@ -17,7 +18,8 @@ class Summary:
     `fps` counts from the first result to the last. `frame_age` is from capture to hand-over to the
     sinks. `dropped` frames of a live source were replaced by newer ones, `damaged` packets could
     not be decoded. `crf_iterations` counts frames by how many iterations the CRF had time for.
-    `overhead_core_ms` is defined at `Stream.overhead_core_ms`.
+    `overhead_core_ms` is defined at `Stream.overhead_core_ms`, `drift` at `Drift.to_json`; it is
+    None without --drift.
     """
 
     frames: int
@@ -38,6 +40,7 @@ class Summary:
     crf_iterations: dict[int, int]
     temporal: str
     record: Path | None
+    drift: dict[str, Any] | None
 
 
 def summarise(
@@ -50,6 +53,7 @@ def summarise(
     crf_iterations: dict[int, int],
     temporal: str,
     record: Path | None,
+    drift: dict[str, Any] | None,
 ) -> Summary:
     """The summary of a stream that has been closed, for the thread that consumed it."""
     return Summary(
@@ -71,6 +75,7 @@ def summarise(
         crf_iterations=crf_iterations,
         temporal=temporal,
         record=record,
+        drift=drift,
     )
 
 
@@ -99,5 +104,7 @@ def show(summary: Summary) -> None:
     if len(summary.crf_iterations) > 1:
         counts = ", ".join(f"{n} on {frames}" for n, frames in summary.crf_iterations.items())
         print(f"CRF iterations within the budget: {counts} frames")
+    for warning in [] if summary.drift is None else summary.drift["warnings"]:
+        print(f"drift: {warning['what']}, {warning['times']} time(s)")
     if summary.record is not None and summary.frames:
         print(f"recorded {summary.record}")

@@ -47,6 +47,7 @@ KEYS = {
     "crf_iterations",
     "temporal",
     "record",
+    "drift",
 }
 
 
