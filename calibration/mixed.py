@@ -1,0 +1,235 @@
+"""Which layers stay in float: the most accuracy for the fewest milliseconds.
+
+Layers are ranked by what their quantization does (`sensitivity`) and move together in `stretches`.
+Two orders are tried, the noisiest stretch first and the most noise per multiply-add first, each
+with its first 1, 2, 3, 5, 8, ... stretches in float. From the cheapest graph within the budget,
+stretches and single convolutions then go back to INT8, what brings least noise for its work first,
+as long as the budget holds; while no graph is within it, more stretches become float. Every
+candidate is a real graph, scored on held-out frames and probed; of noise powers only the order in
+which things are tried is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+from tqdm import tqdm
+
+from calibration.fidelity import Reference
+from calibration.mixed_trials import Build, Point, Trials, key_of
+from calibration.probes import (
+    MILLISECONDS,
+    SHARE,
+    FloatShare,
+    Probe,
+    multiply_adds,
+    quantized_convolutions,
+)
+from calibration.sensitivity import LayerError, rank_layers
+from calibration.stretches import stretches
+from engines.failures import GateFailed
+from engines.machine import describe_machine
+
+PREFIXES = (1, 2, 3, 5, 8, 13)
+RANKING_FRAMES = 4  # a layer's error is a mean over many pixels of each
+CANDIDATES = 20  # graphs that are measured at most, the two ends not counted
+
+
+@dataclass(frozen=True)
+class MixedSearch:
+    """Everything that was tried, and the front: what nothing tried beats in drop and cost at once.
+
+    `unit` is milliseconds, or the model of a cost where nothing was timed; `judged_by` says what
+    drops are measured against; `layers` is the ranking, the worst first.
+    """
+
+    unit: str
+    judged_by: str
+    frames: int
+    max_drop: float
+    int8: Point
+    whole: Point  # what one would ship without INT8: FP32, on TensorRT FP16
+    tried: list[Point]
+    front: list[Point]
+    layers: list[LayerError]
+    machine: dict[str, str | int | float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Move:
+    """Convolutions that change precision together: their noise power at the logits, their work."""
+
+    names: tuple[str, ...]
+    noise: float
+    work: int
+
+
+def search(
+    graph: ModelProto,
+    build: Build,
+    reference: Reference,
+    max_drop: float,
+    probe: Probe | None = None,
+    probe_name: str = "",
+    whole: ModelProto | None = None,
+    state: Path | None = None,
+    candidates: int = CANDIDATES,
+) -> MixedSearch:
+    """Measure candidates between pure INT8, `build(())`, and float.
+
+    Args:
+        graph: The float graph whose layers `build` quantizes; where a scheme equalises, after that.
+        build: Makes the finished graph in which the named nodes stay in float.
+        reference: FP32 on held-out frames, with labels if there are some.
+        max_drop: The budget, in points of mIoU; it steers which candidates are tried.
+        probe: Milliseconds of a graph; without one, the cost is a model and says so.
+        probe_name: What the probe ran on; part of the key of the state.
+        whole: What one would ship without INT8; `graph` by default.
+        state: A file that lets an interrupted search go on.
+        candidates: How many mixed graphs are measured at most.
+    """
+    int8 = build(())
+    cost = probe or FloatShare(graph)
+    key = key_of((graph, int8, whole or graph), reference, probe_name if probe else SHARE)
+    trials = Trials(build, reference, cost, key, state)
+    ends = trials.ends(int8, whole or graph)
+    if not trials.layers:
+        few = np.linspace(0, len(reference) - 1, min(RANKING_FRAMES, len(reference)))
+        frames = [reference.frames[int(index)] for index in few]
+        trials.keep_layers(rank_layers(graph, int8, frames))
+    _try_all(trials, Moves(graph, int8, trials.layers), max_drop, candidates)
+    return MixedSearch(
+        unit=MILLISECONDS if probe else SHARE,
+        judged_by="FP32's masks" if reference.true_miou is None else "labels",
+        frames=len(reference),
+        max_drop=max_drop,
+        int8=ends[0],
+        whole=ends[1],
+        tried=trials.tried,
+        front=pareto_front([*trials.tried, ends[1]]),
+        layers=trials.layers,
+        machine=describe_machine("onnxruntime", "onnx", "numpy"),
+    )
+
+
+def _try_all(trials: Trials, moves: Moves, max_drop: float, candidates: int) -> None:
+    def spent() -> int:
+        return len(trials.tried) - 1  # the pure INT8 graph
+
+    with tqdm(total=candidates, desc="mixed", unit="graph", disable=None) as progress:
+        for kept in moves.prefixes():
+            if spent() < candidates or trials.knows(kept):
+                trials.point(moves.reasons(kept))
+                progress.update(spent() - progress.n)
+        while spent() < candidates:
+            following = next_candidate(trials, moves, max_drop)
+            if following is None:
+                break
+            trials.point(moves.reasons(following))
+            progress.update(spent() - progress.n)
+
+
+def next_candidate(trials: Trials, moves: Moves, max_drop: float) -> frozenset[str] | None:
+    """A set next to the best one so far that was not tried; None when there is none."""
+    within = [point for point in trials.tried if point.drop <= max_drop]
+    if within:
+        kept = frozenset(min(within, key=lambda point: point.cost).kept)
+        near = (kept - set(move.names) for move in moves.backward())
+    else:
+        kept = frozenset(min(trials.tried, key=lambda point: point.drop).kept)
+        near = (kept | set(move.names) for move in moves.forward())
+    return next((names for names in near if not trials.knows(names)), None)
+
+
+class Moves:
+    """What may change precision, and in which order it is worth trying.
+
+    Args:
+        graph: The float graph.
+        int8: The pure INT8 graph; only what is quantized in it can move.
+        layers: The ranking of the layers.
+    """
+
+    def __init__(self, graph: ModelProto, int8: ModelProto, layers: Sequence[LayerError]) -> None:
+        self._errors = {row.name: row for row in layers}
+        self._work = multiply_adds(graph)
+        self._names = quantized_convolutions(int8)
+        self._stretches = [self._move(names) for names in stretches(graph, self._names)]
+        self._single = [self._move((name,)) for name in sorted(self._names)]
+
+    def prefixes(self) -> Iterator[frozenset[str]]:
+        """The sets of stretches that are tried first, small ones before large ones."""
+        orders = (self.forward(), sorted(self._stretches, key=_density, reverse=True))
+        for count in PREFIXES:
+            for order in orders:
+                if count <= len(order):
+                    yield frozenset(name for move in order[:count] for name in move.names)
+
+    def forward(self) -> list[Move]:
+        """Stretches, the noisiest first."""
+        return sorted(self._stretches, key=lambda move: move.noise, reverse=True)
+
+    def backward(self) -> list[Move]:
+        """Stretches and single convolutions, the least noise for the work first."""
+        return sorted([*self._stretches, *self._single], key=_density)
+
+    def reasons(self, names: frozenset[str]) -> dict[str, str]:
+        """Node -> why it stays in float, in the order of the ranking."""
+        ordered = sorted(names, key=lambda name: -self._noise(name))
+        return {name: self._reason(name) for name in ordered}
+
+    def _move(self, names: tuple[str, ...]) -> Move:
+        noise = sum(self._noise(name) for name in names)
+        return Move(names, noise, sum(self._work[name] for name in names))
+
+    def _noise(self, name: str) -> float:
+        return float(10 ** (-self._errors[name].logits_db / 10))
+
+    def _reason(self, name: str) -> str:
+        row = self._errors[name]
+        return f"{row.kind}: quantized alone, it leaves the logits {row.logits_db:.1f} dB"
+
+
+def _density(move: Move) -> float:
+    return move.noise / move.work
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats, the cheapest first; what gains mIoU by luck counts as 0."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, max(p.drop, 0.0), len(p.kept))):
+        if not front or max(point.drop, 0.0) < max(front[-1].drop, 0.0):
+            front.append(point)
+    return front
+
+
+def pick(front: Sequence[Point], max_drop: float) -> Point:
+    """The cheapest INT8 or mixed graph within the budget, else `GateFailed` with what was reached.
+
+    Where the float graph is cheaper than all mixed ones within it, that is a failure too.
+    """
+    reduced = [point for point in front if point.kind != "float"]
+    within = [point for point in reduced if point.drop <= max_drop]
+    if within:
+        return min(within, key=lambda point: point.cost)
+    if not reduced:
+        raise GateFailed(
+            "the float graph is cheaper here than every INT8 one, pure or mixed: build with --fp16 "
+            "for TensorRT or --fp32 for the CPU"
+        )
+    best = min(reduced, key=lambda point: point.drop)
+    raise GateFailed(
+        f"no mixed graph that is worth its cost keeps the drop within {max_drop:g} points: the "
+        f"nearest loses {best.drop:.2f} with {len(best.kept)} convolutions in float; raise "
+        "--max-drop, or build with --fp16 for TensorRT or --fp32 for the CPU"
+    )
