@@ -1,102 +1,86 @@
-"""Measures the graphs of a bundle side by side: every frame goes through all of them in turn.
+"""Measures graphs side by side: every frame goes through all of them in turn.
 
 One pass, flat memory: scores are sums, and pictures are kept for the few worst frames alone.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from calibration import energy
+from calibration.candidates import line_up
+from calibration.meter import Meter
+from calibration.rows import Row, make_row
 from calibration.worst_frames import WorstFrame, WorstFrames
+from crf.dense_crf import MILD
+from crf.refinement import Refinement
 from engines.bundle import Bundle
 from engines.failures import Refused
 from engines.labels import upsample_argmax
-from engines.manifest import BundleFile
-from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.preprocess import fit_frame
 from scenes.dataset import Dataset, Labels, Scene
-from scenes.scores import SegmentationScores, Summary
+from scenes.scores import TrueBoundaries
 
 WARM_UP = 3  # runs before the clock counts: the first ones allocate
-HALF_NOTE = "FP16 weights; onnxruntime's CPU computes them in FP32"
-S8_NOTE = "TensorRT's graph, its accuracy emulated on the CPU; a CPU's time would not be TensorRT's"
-
-# (precision, flavour) -> the target that runs the graph, and what a reader must know about it
-GRAPHS: dict[tuple[str, str | None], tuple[str, str | None]] = {
-    ("fp32", None): ("cpu", None),
-    ("fp16", None): ("cpu", HALF_NOTE),
-    ("int8", "u8"): ("cpu", None),
-    ("int8", "s8"): ("tensorrt", S8_NOTE),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One graph's line in the report: percent, milliseconds, bytes.
-
-    Drops are FP32 minus this row, in points. `p50_ms` is None where this machine cannot tell the
-    target's speed; `class_drop` is None for a class that occurs in neither mask.
-    """
-
-    precision: str
-    flavour: str | None
-    target: str
-    method: str | None
-    shipped: bool
-    miou: float
-    drop: float
-    worst_class: str | None
-    worst_class_drop: float | None
-    per_class: dict[str, float | None]
-    class_drop: dict[str, float | None]
-    boundary_f: float | None
-    trimap_accuracy: float | None
-    pixel_accuracy: float
-    agreement: float
-    p50_ms: float | None
-    p99_ms: float | None
-    bytes: int
-    note: str | None
+SHOWN = ("int8", "mixed", "fp16")  # whose worst frames are shown: the first of these that is there
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All rows, FP32 first, and the worst frames of the most reduced graph, worst first."""
+    """All rows, FP32 first, tries last, and the worst frames of a reduced graph, worst first.
+
+    `frame_sizes` are (H, W) as the frames came; `skipped` says which engines could not run here,
+    `power` which meter told the energy, if any.
+    """
 
     rows: list[Row]
     worst: list[WorstFrame]
     images: int
+    frame_sizes: list[tuple[int, int]]
+    skipped: list[str]
+    power: str | None
 
 
-def measure(bundle: Bundle, dataset: Dataset, limit: int | None = None) -> Measured:
-    """Run every graph that onnxruntime takes over the dataset, or `limit` frames spread over it.
+def measure(
+    bundle: Bundle,
+    dataset: Dataset,
+    limit: int | None = None,
+    tries: bool = False,
+    crf: str = "off",
+) -> Measured:
+    """Run every graph over the dataset, or over `limit` frames spread over it.
 
-    The first frame is also the warm-up, untimed.
+    With `tries` also what the build tried and did not ship; with a `crf` mode (fast or exact) the
+    bundle's own graphs a second time, refined. The first frame is also the warm-up, untimed.
     """
-    indices = spread(len(dataset), limit)
+    if not len(dataset):
+        raise Refused("the split has no frame to measure on: check --data and --split")
+    indices, spec = spread(len(dataset), limit), bundle.spec
+    lineup = line_up(bundle, tries)
+    refine = None if crf == "off" else Refinement(len(spec.classes), spec.crf or MILD, crf)
     with ExitStack() as stack:
-        meters = [stack.enter_context(Meter(bundle, file)) for file in graphs(bundle)]
-        fp32, focus = meters[0], shown_in_pictures(meters)
-        worst = WorstFrames(focus.file.precision or "")
-        warm_up(meters, dataset[indices[0]])
+        meters = [stack.enter_context(Meter(c, refine is not None)) for c in lineup.candidates]
+        focus = shown_in_pictures(meters)
+        worst = WorstFrames("" if focus is None else meters[focus].candidate.precision)
+        warm_up(meters, refine, dataset[indices[0]])
+        sizes = set()
         for turn, index in enumerate(tqdm(indices, "measuring", unit="frame", disable=None)):
             scene = dataset[index]
-            masks = masks_in_turn(meters, scene, turn)
-            for meter, mask in zip(meters, masks, strict=True):
-                meter.add(scene.labels, mask, masks[0])
-            if focus is not fp32:
-                worst.offer(index, scene, masks[0], masks[meters.index(focus)])
-    summaries = [meter.scores.summary() for meter in meters]
-    method = (bundle.manifest.provenance.get("calibration") or {}).get("method")
-    rows = [make_row(m, s, summaries[0], method) for m, s in zip(meters, summaries, strict=True)]
-    return Measured(rows, worst.sorted(len(bundle.spec.classes)), len(indices))
+            sizes.add(scene.labels.shape)
+            masks = compare(meters, refine, scene, turn)
+            if focus is not None:
+                worst.offer(index, scene, masks[0], masks[focus])
+        power, millijoules = energy_of(meters, dataset[indices[0]])
+    rows = make_rows(meters, crf, millijoules)
+    pictures = worst.sorted(len(spec.classes))
+    return Measured(rows, pictures, len(indices), sorted(sizes), lineup.skipped, power)
 
 
 def spread(count: int, limit: int | None) -> list[int]:
@@ -105,113 +89,80 @@ def spread(count: int, limit: int | None) -> list[int]:
     return [int(i) for i in np.linspace(0, count - 1, wanted).round()]
 
 
-def graphs(bundle: Bundle) -> list[BundleFile]:
-    """The bundle's graphs that onnxruntime can run here, FP32 first."""
-    find = bundle.manifest.find
-    files = [find("onnx", precision=p, flavour=f, target=None) for p, f in GRAPHS]
-    if files[0] is None:
-        raise Refused(
-            f"{bundle.root} has no FP32 graph to compare with: build it again with "
-            "python export/build_engine.py"
-        )
-    return [file for file in files if file is not None]
+def shown_in_pictures(meters: Sequence[Meter]) -> int | None:
+    """Which graph's worst frames are shown: a reduced one of the bundle that runs here."""
+    for precision in SHOWN:
+        for index, meter in enumerate(meters):
+            candidate = meter.candidate
+            if candidate.shipped and candidate.timed and candidate.precision == precision:
+                return index
+    return None
 
 
-class Meter:
-    """One graph under measurement: its session, its scores, its times."""
-
-    def __init__(self, bundle: Bundle, file: BundleFile) -> None:
-        self.file = file
-        self.session = OnnxRuntimeSession(bundle.read(file), bundle.spec, str(file.precision))
-        self.target, self.note = GRAPHS[str(file.precision), file.flavour]
-        self.scores = SegmentationScores(bundle.spec.classes)
-        self.milliseconds: list[float] = []
-        self._same = self._pixels = 0
-
-    def run(self, model_input: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [C, h, w] of one model input [H, W, 3]; only the session is on the clock."""
-        batch = model_input[None]
-        started = time.perf_counter()
-        logits = self.session.run(batch)
-        self.milliseconds.append((time.perf_counter() - started) * 1e3)
-        return np.asarray(logits[0])
-
-    def add(self, truth: Labels, mask: Labels, reference: Labels) -> None:
-        """Score one mask against the truth and count the pixels that have FP32's label."""
-        self.scores.add(truth, mask)
-        self._same += int(np.count_nonzero(mask == reference))
-        self._pixels += mask.size
-
-    @property
-    def agreement(self) -> float:
-        """Percent of all pixels that have FP32's label."""
-        return 100 * self._same / self._pixels
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.session.close()
-
-
-def shown_in_pictures(meters: Sequence[Meter]) -> Meter:
-    """The graph whose worst frames are shown: the last one that runs on this machine's target."""
-    return [meter for meter in meters if meter.target == "cpu"][-1]
-
-
-def warm_up(meters: Sequence[Meter], scene: Scene) -> None:
-    """Run each graph a few times and forget the times."""
+def warm_up(meters: Sequence[Meter], refine: Refinement | None, scene: Scene) -> None:
+    """Run each graph a few times and forget the times; the CRF builds its lattice."""
+    model_input = input_of(meters, scene)
     for meter in meters:
-        model_input = fit_frame(scene.frame, meter.session.spec.input_size)
         for _ in range(WARM_UP):
-            meter.run(model_input)
-        meter.milliseconds.clear()
+            logits = meter.run(model_input)
+        meter.plain.milliseconds.clear()
+    if refine is not None:
+        refine(scene.frame, logits)
 
 
-def masks_in_turn(meters: Sequence[Meter], scene: Scene, turn: int) -> list[Labels]:
-    """Every graph's mask of one frame, at the size of its labels.
+def input_of(meters: Sequence[Meter], scene: Scene) -> NDArray[np.uint8]:
+    """The frame at the model's size; all candidates have the same."""
+    return fit_frame(scene.frame, meters[0].candidate.spec.input_size)
 
-    Who goes first rotates from frame to frame, so that no graph always finds the caches as the
+
+def compare(
+    meters: Sequence[Meter], refine: Refinement | None, scene: Scene, turn: int
+) -> list[Labels]:
+    """Every graph's mask of one frame, at the size of its labels, all of them scored.
+
+    Who runs first rotates from frame to frame, so that no graph always finds the caches as the
     same other one left them.
     """
-    model_input = fit_frame(scene.frame, meters[0].session.spec.input_size)
-    masks: dict[int, Labels] = {}
+    model_input = input_of(meters, scene)
+    logits: dict[int, NDArray[np.float32]] = {}
     for step in range(len(meters)):
         which = (turn + step) % len(meters)
-        masks[which] = upsample_argmax(meters[which].run(model_input), scene.labels.shape)
-    return [masks[which] for which in range(len(meters))]
+        logits[which] = meters[which].run(model_input)
+    truth = TrueBoundaries(scene.labels, len(meters[0].candidate.spec.classes))
+    masks = [upsample_argmax(logits[i], scene.labels.shape) for i in range(len(meters))]
+    for index, meter in enumerate(meters):
+        meter.plain.add(truth, masks[index], masks[0])
+        if refine is not None and meter.refined is not None:
+            meter.refined.add(truth, meter.refine(refine, scene, logits[index]), masks[0])
+    return masks
 
 
-def make_row(meter: Meter, summary: Summary, fp32: Summary, method: str | None) -> Row:
-    """A meter's numbers as a row; `method` is how the bundle's ranges were taken."""
-    drops = {
-        name: None if before is None or after is None else before - after
-        for (name, before), after in zip(
-            fp32.per_class.items(), summary.per_class.values(), strict=True
-        )
-    }
-    known = {name: drop for name, drop in drops.items() if drop is not None}
-    worst = max(known, key=known.__getitem__, default=None)
-    timed = meter.target == "cpu"
-    p50, p99 = (float(p) for p in np.percentile(meter.milliseconds, (50, 99)))
-    return Row(
-        precision=str(meter.file.precision),
-        flavour=meter.file.flavour,
-        target=meter.target,
-        method=method if meter.file.precision == "int8" else None,
-        shipped=True,
-        miou=summary.miou,
-        drop=fp32.miou - summary.miou,
-        worst_class=worst,
-        worst_class_drop=None if worst is None else known[worst],
-        per_class=summary.per_class,
-        class_drop=drops,
-        boundary_f=summary.boundary_f,
-        trimap_accuracy=summary.trimap_accuracy,
-        pixel_accuracy=summary.pixel_accuracy,
-        agreement=meter.agreement,
-        p50_ms=p50 if timed else None,
-        p99_ms=p99 if timed else None,
-        bytes=meter.file.bytes,
-        note=meter.note,
-    )
+def energy_of(meters: Sequence[Meter], scene: Scene) -> tuple[str | None, list[float | None]]:
+    """The name of the power meter, and each graph's millijoules per frame where one can tell."""
+    batch = input_of(meters, scene)[None]
+    names: list[str] = []
+    result: list[float | None] = []
+    for meter in tqdm(meters, "energy", unit="graph", disable=None, leave=False):
+        power = energy.meter(meter.candidate.target) if meter.candidate.timed else None
+        if power is None:
+            result.append(None)
+            continue
+        result.append(energy.per_frame(power, partial(meter.session.run, batch)))
+        names.append(power.name)
+    return ", ".join(dict.fromkeys(names)) or None, result
+
+
+def make_rows(meters: Sequence[Meter], crf: str, millijoules: Sequence[float | None]) -> list[Row]:
+    """The bundle's rows, FP32 first, then those with the CRF, then the tries."""
+    fp32 = meters[0].plain.scores.summary()
+    plain = [
+        make_row(meter.candidate, meter.plain, fp32, None, joules)
+        for meter, joules in zip(meters, millijoules, strict=True)
+    ]
+    refined = [
+        make_row(meter.candidate, meter.refined, fp32, crf, None)
+        for meter in meters
+        if meter.refined is not None
+    ]
+    own = [row for row in plain if row.shipped]
+    return [*own, *refined, *(row for row in plain if not row.shipped)]

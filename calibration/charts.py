@@ -1,4 +1,4 @@
-"""Charts as positions: a bar per class, and accuracy over time; the page draws them."""
+"""Bar charts as positions: what each class and each scheme loses; the page draws them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from calibration.accuracy import Row
+from calibration.rows import Row
 from engines.spec import Colour, ModelSpec
 
 NARROWEST = 1.0  # points that an axis spans at least, so that noise does not look like a cliff
-WIDTH, HEIGHT = 460, 300  # of the scatter in SVG units: near a phone's pixels, text stays legible
-LEFT, RIGHT, TOP, BOTTOM = 46, 20, 16, 42  # its margins
+TONES = (
+    "fp32 cpu", "fp16 cpu", "int8 cpu", "int8 tensorrt", "int8 tensorrt-rtx",
+    "mixed cpu", "mixed tensorrt", "mixed tensorrt-rtx",
+)  # fmt: skip
 
 
-def name(row: Row) -> str:
-    """What a row is called in tables and charts."""
-    where = {"cpu": "CPU", "tensorrt": "TensorRT"}.get(row.target, row.target)
-    return f"{row.precision.upper()} {where}"
+def tone(row: Row) -> int:
+    """The number of a row's colour, the same in every chart; float rows have the CPU's anywhere."""
+    target = "cpu" if row.precision in ("fp32", "fp16") else row.target
+    return TONES.index(f"{row.precision} {target}")
 
 
 def css(colour: Colour) -> str:
@@ -30,7 +32,7 @@ def css(colour: Colour) -> str:
 class Bar:
     """One bar; `left` and `width` in percent of the track."""
 
-    series: int
+    tone: int
     delta: float | None
     left: float
     width: float
@@ -38,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class with its bars; `limit` where --max-class-drop names it."""
+    """A class with its bars, and FP32's IoU."""
 
     name: str
     colour: str
@@ -50,84 +52,77 @@ class ClassRow:
 class ClassChart:
     """The chart's rows, the class that loses most first, and its axis."""
 
-    series: list[str]
+    series: list[tuple[int, str]]  # tone, name
     rows: list[ClassRow]
     ticks: list[tuple[float, float]]  # percent of the track, points
     zero: float
 
 
 def class_chart(rows: Sequence[Row], spec: ModelSpec) -> ClassChart:
-    """IoU differences to FP32, per class and reduced row."""
-    fp32, reduced = rows[0], rows[1:]
-    every = [-d for row in reduced for d in row.class_drop.values() if d is not None]
+    """IoU differences to FP32, per class and quantized row (FP16's where nothing is quantized)."""
+    reduced = [row for row in rows if row.judged]
+    shown = [row for row in reduced if row.precision != "fp16"] or reduced
+    every = [-d for row in shown for d in row.class_drop.values() if d is not None]
     low, high = span([*every, 0.0], NARROWEST)
     place = Axis(low, high, 0.0, 100.0)
     result = []
     for label, colour in zip(spec.classes, spec.palette, strict=True):
-        bars = [bar(index, row.class_drop[label], place) for index, row in enumerate(reduced)]
-        result.append(ClassRow(label, css(colour), fp32.per_class[label], bars))
+        bars = [bar(row, row.class_drop[label], place) for row in shown]
+        result.append(ClassRow(label, css(colour), rows[0].per_class[label], bars))
     result.sort(key=lambda row: min((b.delta for b in row.bars if b.delta is not None), default=0))
     marks = [(place(tick), tick) for tick in ticks(low, high, 3)]  # room for a phone
-    return ClassChart([name(row) for row in reduced], result, marks, place(0.0))
+    return ClassChart([(tone(row), row.name) for row in shown], result, marks, place(0.0))
 
 
-def bar(series: int, drop: float | None, place: Axis) -> Bar:
+def bar(row: Row, drop: float | None, place: Axis) -> Bar:
     """The bar of one drop in points: to the left where IoU was lost."""
     if drop is None:
-        return Bar(series, None, place(0.0), 0.0)
+        return Bar(tone(row), None, place(0.0), 0.0)
     ends = sorted((place(0.0), place(-drop)))
-    return Bar(series, -drop, ends[0], ends[1] - ends[0])
+    return Bar(tone(row), -drop, ends[0], ends[1] - ends[0])
 
 
 @dataclass(frozen=True)
-class Point:
-    """One timed row in SVG units; `x99` is where its p99 lies."""
+class Attempt:
+    """One scheme of quantizing: its row and bar on each target, None where it was not measured."""
 
-    label: str
-    series: int
-    x: float
-    x99: float
-    y: float
+    method: str
+    shipped: bool
+    cells: list[tuple[Row, Bar] | None]
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """Points, axes and the height of the gate's limit, in SVG units."""
+class AttemptChart:
+    """Schemes, the one that loses least first, and the targets that their cells stand for."""
 
-    points: list[Point]
-    x_ticks: list[tuple[float, float]]
-    y_ticks: list[tuple[float, float]]
-    limit: float | None
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    bottom: int = HEIGHT - BOTTOM
+    targets: list[tuple[int, str]]  # tone, name
+    attempts: list[Attempt]
+    zero: float  # percent of the track
 
 
-def scatter(rows: Sequence[Row], max_drop: float) -> Scatter:
-    """MIoU over median time of the rows that this machine can time, with p99 as a whisker.
+def attempt_chart(rows: Sequence[Row]) -> AttemptChart:
+    """The INT8 schemes side by side, the shipped one among them; all bars have one scale."""
+    int8 = [row for row in rows if row.precision == "int8" and row.crf is None]
+    tried = {row.target for row in int8 if not row.shipped}
+    int8 = [row for row in int8 if row.target in tried]
+    low, high = span([0.0, *(-row.drop for row in int8)], NARROWEST)
+    place = Axis(low, high, 0.0, 100.0)
+    schemes: dict[str, dict[str, Row]] = {}
+    for row in int8:
+        schemes.setdefault(row.method or "?", {})[row.target] = row
+    order = sorted(schemes.items(), key=lambda item: max(r.drop for r in item[1].values()))
+    targets = {row.target: (tone(row), row.name) for row in int8}
+    attempts = [
+        Attempt(method, any(row.shipped for row in by_target.values()),
+                [cell(by_target.get(target), place) for target in targets])
+        for method, by_target in order
+    ]  # fmt: skip
+    return AttemptChart(list(targets.values()), attempts, place(0.0))
 
-    A whisker ends at twice the slowest median: a machine that does other things too has p99s that
-    would squeeze the medians together (`restless` says so).
-    """
-    timed = [(i, r, r.p50_ms, r.p99_ms) for i, r in enumerate(rows) if r.p50_ms is not None]
-    slowest, longest = max(p50 for _, _, p50, _ in timed), max(p99 or 0.0 for *_, p99 in timed)
-    limit = rows[0].miou - max_drop
-    low, high = span([row.miou for _, row, _, _ in timed], NARROWEST)
-    across = Axis(0.0, min(longest, 2 * slowest) * 1.08, LEFT, WIDTH - RIGHT)
-    up = Axis(low, high, HEIGHT - BOTTOM, TOP)
-    points = [
-        Point(name(row), i, across(p50), across(min(p99 or p50, across.high)), up(row.miou))
-        for i, row, p50, p99 in timed
-    ]
-    return Scatter(
-        points,
-        [(across(t), t) for t in ticks(0.0, across.high, 5)],
-        [(up(t), t) for t in ticks(low, high, 5)],
-        up(limit) if low <= limit <= high else None,
-    )
+
+def cell(row: Row | None, place: Axis) -> tuple[Row, Bar] | None:
+    """A scheme on one target."""
+    return None if row is None else (row, bar(row, row.drop, place))
 
 
 @dataclass(frozen=True)

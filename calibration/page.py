@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from calibration.charts import class_chart, css, name, scatter
+from calibration.accuracy import SHOWN
+from calibration.charts import TONES, attempt_chart, class_chart, css
+from calibration.facts import facts, geometry, how_many, words_of
+from calibration.numerals import megabytes, number, signed
 from calibration.pictures import GAINED, LOST, OTHER, disagreement, mask, photo
-from calibration.verdict import Limits, excesses, find, restless
+from calibration.rows import PLACES, Row
+from calibration.scatter import scatter
+from calibration.scheme import NAIVE
+from calibration.verdict import Limits, excesses, restless
 from engines.spec import Colour, ModelSpec
 
 if TYPE_CHECKING:
     from calibration.report import Report
+    from calibration.weak_layers import Ranking
     from calibration.worst_frames import WorstFrame
 
 TEMPLATE = "report.html.j2"
@@ -35,12 +42,18 @@ def render(report: Report, spec: ModelSpec) -> str:
     )
     environment.filters.update(number=number, signed=signed, megabytes=megabytes)
     limits = Limits(report.gate.max_drop, report.gate.max_class_drop)
+    attempts = attempt_chart(report.rows)
     return environment.get_template(TEMPLATE).render(
         report=report,
-        focus=find(report.rows, "int8", "cpu") or report.rows[-1],
-        over={i: excesses(row, limits) for i, row in enumerate(report.rows) if i},
-        names=[name(row) for row in report.rows],
+        geometry=geometry(report),
+        how_many=how_many(report),
+        shipped=[(row, over(row, limits)) for row in report.rows if row.shipped],
+        focus=in_focus(report.rows),
         classes=class_chart(report.rows, spec),
+        attempts=attempts,
+        naive=str(NAIVE),
+        words=words_of([attempt.method for attempt in attempts.attempts]),
+        rankings=[ranking_chart(ranking) for ranking in report.rankings],
         restless=restless(report.rows),
         scatter=scatter(report.rows, report.gate.max_drop),
         worst=[gallery(frame, spec.palette) for frame in report.worst_frames],
@@ -48,6 +61,32 @@ def render(report: Report, spec: ModelSpec) -> str:
         differences=difference_legend(report.worst_frames),
         facts=facts(report),
     )
+
+
+def over(row: Row, limits: Limits) -> bool:
+    """Whether a row that the gate judges is over a limit."""
+    return row.judged and bool(excesses(row, limits))
+
+
+def in_focus(rows: Sequence[Row]) -> Row | None:
+    """The row whose numbers stand at the top: the one whose worst frames are shown."""
+    timed = {row.precision: row for row in rows if row.judged and row.p50_ms is not None}
+    return next((timed[precision] for precision in SHOWN if precision in timed), None)
+
+
+def ranking_chart(ranking: Ranking) -> dict[str, Any]:
+    """Layers with the noise that each alone brings into the logits, in percent of their signal."""
+    noises = [100 * 10 ** (-layer.logits_db / 20) for layer in ranking.layers]
+    longest = max(noises, default=0.0) or 1.0
+    return {
+        "ranking": ranking,
+        "name": f"{ranking.precision.upper()} {PLACES[ranking.target]}",
+        "tone": TONES.index(f"{ranking.precision} {ranking.target}"),
+        "layers": [
+            (layer, noise, round(100 * noise / longest, 2))
+            for layer, noise in zip(ranking.layers, noises, strict=True)
+        ],
+    }
 
 
 def gallery(worst: WorstFrame, palette: Sequence[Colour]) -> dict[str, Any]:
@@ -74,47 +113,3 @@ def difference_legend(worst: Sequence[WorstFrame]) -> list[tuple[str, str]]:
         (css(GAINED), f"only {reduced} is right"),
         (css(OTHER), "neither is, or the pixel is unlabelled"),
     ]
-
-
-def facts(report: Report) -> list[tuple[str, str]]:
-    """How it was measured, as pairs for people."""
-    origin, machine = report.provenance, dict(report.machine)
-    some = "" if report.images == report.images_in_split else f" of {report.images_in_split}"
-    height, width = origin["input_size"]
-    calibration = origin.get("calibration")
-    cpu, cores, load = (machine.pop(key) for key in ("cpu", "cores", "load"))
-    return [
-        ("Frames", f"{report.images}{some} of {report.data}, split {report.split}"),
-        ("Model", f"{report.model}, {width}×{height}, output stride {origin['output_stride']}"),
-        ("Weights", f"{origin.get('source', '?')} sha256 {origin.get('source_sha256', '?')[:16]}…"),
-        ("Calibration", calibration_text(calibration) if calibration else "none: no INT8 graph"),
-        ("Machine", f"{cpu}, {cores} cores, load {load} before measuring"),
-        ("Measured with", ", ".join(f"{k} {v}" for k, v in machine.items())),
-        ("Built with", ", ".join(f"{k} {v}" for k, v in origin["built_with"].items()) or "?"),
-        ("Measured at", report.measured_at),
-    ]
-
-
-def calibration_text(calibration: dict[str, Any]) -> str:
-    """The provenance of the INT8 ranges in words."""
-    digest = str(calibration.get("digest", "?"))[:16]
-    method = calibration.get("method", "?")
-    return f"{method} over {calibration.get('frames', '?')} frames (sha256 {digest}…)"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash where there is none."""
-    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.00"
-
-
-def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign; what rounds to nothing has none."""
-    if value is None:
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
-
-
-def megabytes(count: int) -> str:
-    """Bytes as megabytes of a million bytes."""
-    return f"{count / 1e6:.1f} MB"

@@ -1,8 +1,9 @@
 """What each precision of a bundle costs and gains, on labelled frames: one page to decide from.
 
-Every graph that onnxruntime runs here is scored against the truth and against FP32; the graphs of
-this machine's target are timed, interleaved. The report is stored in the bundle, where
-`runtime/stream.py --precision auto` finds it. A reduced precision over a limit gives exit code 3.
+Every graph that runs here is scored against the truth and against FP32; the graphs of this
+machine's targets are timed, interleaved. What the build tried and did not ship is measured beside
+them, and the layers that INT8 hurts most are named. The report is stored in the bundle, where
+`runtime/stream.py --precision auto` finds it. A shipped graph over a limit gives exit code 3.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from engines.command import as_json, parser, run_command
 from engines.failures import GateFailed, UsageError
 
 if TYPE_CHECKING:
-    from calibration.accuracy import Row
-    from calibration.verdict import Gate
+    from calibration.accuracy import Measured
+    from calibration.rows import Row
+    from calibration.verdict import Gate, Limits
+    from calibration.weak_layers import Ranking
     from calibration.worst_frames import WorstFrame
     from engines.bundle import Bundle
 
 PACKAGES = ("onnxruntime", "numpy", "av", "pillow")  # what scores and times depend on
+FORMAT = 2  # of the JSON; calibration/report.schema.json describes it
+CRF_MODES = ("off", "fast", "exact")
+WIDE = 40  # characters of the first column: the naive scheme's words fit
+NAMED = 3  # layers in the printed summary; the page has more
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,11 @@ class Options:
     max_drop: float = 1.0
     max_class_drop: dict[str, float] = field(default_factory=dict)
     limit: int | None = None
+    tries: bool = True
+    crf: str = "off"
+    rank_frames: int = 2
     html: Path | None = None
+    markdown: Path | None = None
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -44,25 +55,32 @@ class Options:
                 raise UsageError(f"{name}: a limit is 0 points or more, got {limit}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit: at least 1 frame, got {self.limit}")
-        for path in (self.html, self.json):
+        if self.rank_frames < 0:
+            raise UsageError(f"--rank-frames: 0 frames or more, got {self.rank_frames}")
+        for path in (self.html, self.markdown, self.json):
             if path is not None and path.is_dir():
                 raise UsageError(f"{path} is a folder: give the name of a file")
 
 
 @dataclass(frozen=True)
 class Report:
-    """The report as it is stored in the bundle and written as JSON; percent, points, ms, bytes."""
+    """The report as it is stored in the bundle and written as JSON: see report.schema.json."""
 
+    format: int
     model: str
     data: str
     split: str
     images: int
     images_in_split: int
+    frame_sizes: list[tuple[int, int]]
     measured_at: str
     verdict: str
     gate: Gate
     rows: list[Row]
+    rankings: list[Ranking]
     worst_frames: list[WorstFrame]
+    skipped: list[str]
+    power: str | None
     provenance: dict[str, Any]
     machine: dict[str, str | int | float]
 
@@ -104,7 +122,20 @@ def parse(argv: list[str] | None) -> Options:
         help="points of IoU that one class may lose; may be repeated",
     )  # fmt: skip
     p.add_argument("--limit", type=int, metavar="N", help="measure N frames spread over the split")
+    p.add_argument(
+        "--no-tries", dest="tries", action="store_false",
+        help="leave out what the build tried and did not ship",
+    )  # fmt: skip
+    p.add_argument(
+        "--crf", choices=CRF_MODES, default=default.crf,
+        help="measure the bundle's graphs with its CRF, too (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument(
+        "--rank-frames", type=int, default=default.rank_frames, metavar="N",
+        help="find the worst layers on N frames; 0 leaves that out (default: %(default)s)",
+    )  # fmt: skip
     p.add_argument("--html", type=Path, metavar="FILE", help="also write the page")
+    p.add_argument("--markdown", type=Path, metavar="FILE", help="also write Markdown")
     values = vars(p.parse_args(argv))
     values["max_class_drop"] = dict(values["max_class_drop"])
     return Options(**values)
@@ -122,10 +153,9 @@ def class_limit(text: str) -> tuple[str, float]:
 def run(options: Options) -> Result:
     """Measure, judge, store the report in the bundle, and write the page if asked."""
     from calibration.accuracy import measure
-    from calibration.page import render
     from calibration.preconditions import require_same_classes, require_writable
-    from calibration.verdict import Limits, judge, named_limits, verdict
-    from engines.atomic import write_text
+    from calibration.verdict import Limits, named_limits
+    from calibration.weak_layers import rank
     from engines.bundle import Bundle
     from engines.machine import describe_machine
     from scenes.dataset import open_dataset
@@ -136,25 +166,57 @@ def run(options: Options) -> Result:
     require_same_classes(options.data, dataset, bundle)
     require_writable(bundle)
     machine = describe_machine(*PACKAGES)  # before measuring, so that the load is others'
-    measured = measure(bundle, dataset, options.limit)
-    report = Report(
+    measured = measure(bundle, dataset, options.limit, options.tries, options.crf)
+    rankings = rank(bundle, dataset, options.rank_frames) if options.rank_frames else []
+    report = compose(options, bundle, len(dataset), limits, measured, rankings, machine)
+    bundle.add_report(as_json(report))
+    write_pages(options, report, bundle)
+    return Result(report, options.bundle, options.html)
+
+
+def compose(
+    options: Options,
+    bundle: Bundle,
+    images_in_split: int,
+    limits: Limits,
+    measured: Measured,
+    rankings: list[Ranking],
+    machine: dict[str, str | int | float],
+) -> Report:
+    """Judge what was measured, and put it all together."""
+    from calibration.verdict import judge, verdict
+
+    return Report(
+        format=FORMAT,
         model=bundle.spec.name,
         data=options.data,
         split=options.split,
         images=measured.images,
-        images_in_split=len(dataset),
+        images_in_split=images_in_split,
+        frame_sizes=measured.frame_sizes,
         measured_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         verdict=verdict(measured.rows, limits),
         gate=judge(measured.rows, limits),
         rows=measured.rows,
+        rankings=rankings,
         worst_frames=measured.worst,
+        skipped=measured.skipped,
+        power=measured.power,
         provenance=provenance(bundle),
         machine=machine,
     )
-    bundle.add_report(as_json(report))
+
+
+def write_pages(options: Options, report: Report, bundle: Bundle) -> None:
+    """The report for people, in the formats that were asked for."""
+    from calibration.markdown import markdown
+    from calibration.page import render
+    from engines.atomic import write_text
+
     if options.html is not None:
         write_text(options.html, render(report, bundle.spec))
-    return Result(report, options.bundle, options.html)
+    if options.markdown is not None:
+        write_text(options.markdown, markdown(report))
 
 
 def provenance(bundle: Bundle) -> dict[str, Any]:
@@ -170,21 +232,26 @@ def provenance(bundle: Bundle) -> dict[str, Any]:
 
 
 def show(result: Result) -> None:
-    """Print the table, the gate and the verdict."""
+    """Print the table, the worst layers, the gate and the verdict."""
+    from calibration.facts import how_many
     from calibration.verdict import restless
 
     report = result.report
-    some = "" if report.images == report.images_in_split else f" of {report.images_in_split}"
-    print(f"{report.model} on {report.data} {report.split}, {report.images}{some} frames")
+    print(f"{report.model} on {report.data} {report.split}, {how_many(report)} frames")
     print(
-        f"{'precision':12}{'target':10}{'mIoU':>7}{'drop':>7}  {'worst class':20}"
+        f"{'precision':{WIDE}}{'target':13}{'mIoU':>7}{'drop':>7}  {'worst class':20}"
         f"{'bound. F':>9}{'as FP32':>9}{'p50 ms':>8}{'p99 ms':>8}{'MB':>7}"
     )
     for row in report.rows:
         print(line(row))
     for row in report.rows:
-        if row.note:
-            print(f"  {row.precision} {row.flavour or ''}: {row.note}".replace(" :", ":"))
+        if row.own and row.note:
+            print(f"  {row.name}: {row.note}")
+    for reason in report.skipped:
+        print(f"  not run here: {reason}")
+    for ranking in report.rankings:
+        worst = ", ".join(f"{x.name} {x.logits_db:.0f} dB" for x in ranking.layers[:NAMED])
+        print(f"  {ranking.precision} {ranking.flavour}, layers that hurt most: {worst}")
     gate = report.gate
     print(f"gate: {'passed' if gate.passed else 'FAILED'} (at most {gate.max_drop} mIoU)")
     for failure in gate.failures:
@@ -198,21 +265,19 @@ def show(result: Result) -> None:
 
 def line(row: Row) -> str:
     """One row of the printed table; "-" for what does not apply."""
-    learned = "qat" if row.method == "qat" else None  # its FP32 was fine-tuned, too
-    name = " ".join(part for part in (row.precision, row.flavour, learned) if part)
+    from calibration.numerals import number
+
+    crf = "+crf" if row.crf else None
+    parts = (row.precision, row.flavour, crf) if row.shipped else ("  try", row.flavour)
+    name = " ".join(part for part in (*parts, row.method) if part)
     worst = "-"
-    if row.precision != "fp32" and row.worst_class_drop is not None:
+    if row.worst_class_drop is not None and (row.precision, row.crf) != ("fp32", None):
         worst = f"{row.worst_class} {row.worst_class_drop:.2f}"
     return (
-        f"{name:12}{row.target:10}{row.miou:7.2f}{number(row.drop, 2):>7}  {worst:20}"
-        f"{number(row.boundary_f, 2):>9}{row.agreement:9.2f}"
-        f"{number(row.p50_ms, 1):>8}{number(row.p99_ms, 1):>8}{row.bytes / 1e6:7.1f}"
+        f"{name:{WIDE}}{row.target:13}{row.miou:7.2f}{number(row.drop, 2, '-'):>7}  {worst:20}"
+        f"{number(row.boundary_f, 2, '-'):>9}{row.agreement:9.2f}"
+        f"{number(row.p50_ms, 1, '-'):>8}{number(row.p99_ms, 1, '-'):>8}{row.bytes / 1e6:7.1f}"
     )
-
-
-def number(value: float | None, digits: int) -> str:
-    """A number, or "-" where there is none."""
-    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.00"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calibration.accuracy import Row
+from calibration.rows import PLACES, Row
+from calibration.scheme import LEARNED
 from engines.failures import UsageError
 
 CLEAR = 1.05  # speed ratios within 5 % of 1 are noise on a machine that does other things too
@@ -24,7 +25,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gate:
-    """The limits, and what exceeded them in words; every row but FP32 must pass."""
+    """The limits, and what exceeded them in words; see `judge` for who is held to them."""
 
     max_drop: float
     max_class_drop: dict[str, float]
@@ -45,12 +46,9 @@ def named_limits(limits: Limits, classes: Sequence[str]) -> Limits:
 
 
 def judge(rows: Sequence[Row], limits: Limits) -> Gate:
-    """Hold every row but FP32 against the limits."""
+    """Hold every reduced precision that the bundle ships against the limits; tries may fail."""
     failures = [
-        f"{label(row)} {reason}"
-        for row in rows
-        if row.precision != "fp32"
-        for reason in excesses(row, limits)
+        f"{row.name} {reason}" for row in rows if row.judged for reason in excesses(row, limits)
     ]
     return Gate(limits.max_drop, limits.max_class_drop, not failures, failures)
 
@@ -70,39 +68,95 @@ def excesses(row: Row, limits: Limits) -> list[str]:
 
 
 def verdict(rows: Sequence[Row], limits: Limits) -> str:
-    """What to do on this machine, in one sentence; a second one if TensorRT's INT8 graph fails."""
-    fp32 = rows[0]
-    int8 = find(rows, "int8", "cpu")
-    if int8 is None:
-        return without_int8(fp32, find(rows, "fp16", "cpu"), limits)
-    sentence = on_this_machine(fp32, int8, limits)
-    tensorrt = find(rows, "int8", "tensorrt")
-    reasons = [] if tensorrt is None else excesses(tensorrt, limits)
-    if reasons and not excesses(int8, limits):
-        sentence += f" TensorRT's INT8 graph {reasons[0]}: use FP16 there."
-    return sentence
+    """What to do on this machine, in a sentence for each target that runs here.
+
+    A target that does not run here gets one only if its INT8 graph fails.
+    """
+    sentences = []
+    for target in dict.fromkeys(row.target for row in rows if row.own):
+        own = {row.precision: row for row in rows if row.own and row.target == target}
+        runs_here = any(row.p50_ms is not None for row in own.values())
+        sentences.append((here if runs_here else elsewhere)(own, limits))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def on_this_machine(fp32: Row, int8: Row, limits: Limits) -> str:
-    """INT8 against FP32: accuracy first, then speed."""
-    reasons = excesses(int8, limits)
-    if reasons:
-        return f"INT8 {reasons[0]}: keep FP32."
-    assert fp32.p50_ms is not None  # rows of this machine are timed
-    assert int8.p50_ms is not None
-    speed = fp32.p50_ms / int8.p50_ms
+def here(own: Mapping[str, Row], limits: Limits) -> str | None:
+    """The verdict on a target that runs here, from its rows by precision."""
+    rival = rival_of(own)
+    quantized = [own[precision] for precision in ("int8", "mixed") if precision in own]
+    if not quantized:
+        return without_int8(own, limits)
+    good = [row for row in quantized if not excesses(row, limits)]
+    if not good:
+        return failed(quantized, limits, rival)
+    sentence = against(best_of(good), rival)
+    if quantized[0] in good:
+        return sentence
+    reason = excesses(quantized[0], limits)[0]
+    return f"{called(quantized[0])} {reason}, but {sentence[0].lower()}{sentence[1:]}"
+
+
+def rival_of(own: Mapping[str, Row]) -> Row | None:
+    """The float graph that INT8 must beat: FP32 on a CPU, whose FP16 computes in FP32, else FP16.
+
+    None where an engine's target has no float engine here.
+    """
+    on_cpu = any(row.target == "cpu" for row in own.values())
+    names = ("fp32",) if on_cpu else ("fp16", "fp32")
+    return next((own[name] for name in names if name in own), None)
+
+
+def best_of(rows: Sequence[Row]) -> Row:
+    """The fastest row; of those as fast as it within the noise, the one that costs least."""
+    fastest = min(time_of(row) for row in rows)
+    return min((r for r in rows if time_of(r) <= fastest * CLEAR), key=lambda row: row.drop)
+
+
+def against(best: Row, rival: Row | None) -> str:
+    """A row within the limits against the float graph: accuracy first, then speed."""
+    name, place = called(best), place_of(best)
+    if rival is None:
+        return f"{name} {cost(best.drop)} and takes {time_of(best):.1f} ms {place}: ship it."
+    float_name, speed = rival.precision.upper(), time_of(rival) / time_of(best)
     if speed < CLEAR:
         how = "slower" if speed < 1 / CLEAR else "no faster"
-        times = f"{int8.p50_ms:.1f} ms against {fp32.p50_ms:.1f} ms"
-        return f"INT8 is {how} than FP32 here ({times}): use FP32."
-    return f"INT8 {cost(int8.drop)} and is {speed:.1f}x faster than FP32 here: ship it."
+        times = f"{time_of(best):.1f} ms against {time_of(rival):.1f} ms"
+        return f"{name} is {how} than {float_name} {place} ({times}): use {float_name}."
+    return (
+        f"{name} {cost(best.drop)} and is {speed:.1f}x faster than {float_name} {place}: ship it."
+    )
 
 
-def without_int8(fp32: Row, fp16: Row | None, limits: Limits) -> str:
-    """The verdict on a bundle that was built without calibration data."""
+def failed(quantized: Sequence[Row], limits: Limits, rival: Row | None) -> str:
+    """No quantized graph of a target is within the limits."""
+    reason = f"{called(quantized[0])} {excesses(quantized[0], limits)[0]}"
+    keep = "FP32" if rival is None else rival.precision.upper()
+    if len(quantized) > 1:
+        return f"{reason}, and mixed precision is over a limit, too: keep {keep}."
+    if quantized[0].precision == "mixed":
+        return f"{reason}: keep {keep}."
+    return f"{reason}: keep {keep}, or build with --mixed --max-drop {limits.max_drop}."
+
+
+def elsewhere(own: Mapping[str, Row], limits: Limits) -> str | None:
+    """What to use on a target that does not run here, if not INT8."""
+    reasons = excesses(own["int8"], limits) if "int8" in own else []
+    if not reasons:
+        return None
+    mixed = "mixed" in own and not excesses(own["mixed"], limits)
+    other = "mixed precision" if mixed else "FP16"
+    place = PLACES[own["int8"].target]
+    return f"{place}'s INT8 graph {reasons[0]}: use {other} there."
+
+
+def without_int8(own: Mapping[str, Row], limits: Limits) -> str | None:
+    """The verdict on a target whose bundle was built without calibration data."""
+    if "fp32" not in own:
+        return None
     missing = "This bundle has no INT8 graph"
-    if fp16 is None:
+    if "fp16" not in own:
         return f"{missing} and no FP16 one: there is nothing to compare FP32 with."
+    fp32, fp16 = own["fp32"], own["fp16"]
     reasons = excesses(fp16, limits)
     if reasons:
         return f"{missing}, and FP16 {reasons[0]}: keep FP32."
@@ -122,6 +176,14 @@ def restless(rows: Sequence[Row]) -> str | None:
     )
 
 
+def find(rows: Sequence[Row], precision: str, target: str) -> Row | None:
+    """The bundle's own row of a precision and target, or None."""
+    for row in rows:
+        if row.own and (row.precision, row.target) == (precision, target):
+            return row
+    return None
+
+
 def cost(drop: float) -> str:
     """A drop in points in words."""
     if abs(drop) < NEGLIGIBLE:
@@ -129,14 +191,18 @@ def cost(drop: float) -> str:
     return f"costs {drop:.2f} mIoU" if drop > 0 else f"gains {-drop:.2f} mIoU"
 
 
-def find(rows: Sequence[Row], precision: str, target: str) -> Row | None:
-    """The bundle's own row of a precision and target, or None."""
-    for row in rows:
-        if row.shipped and (row.precision, row.target) == (precision, target):
-            return row
-    return None
+def called(row: Row) -> str:
+    """A quantized row at the start of a sentence."""
+    name = "Mixed precision" if row.precision == "mixed" else row.precision.upper()
+    return f"{name} after fine-tuning" if row.method == LEARNED else name
 
 
-def label(row: Row) -> str:
-    """A row's name for people: "INT8 (cpu)"."""
-    return f"{row.precision.upper()} ({row.target})"
+def place_of(row: Row) -> str:
+    """Where a timed row ran."""
+    return "here" if row.target == "cpu" else "on this GPU"
+
+
+def time_of(row: Row) -> float:
+    """The median of a row whose target runs here."""
+    assert row.p50_ms is not None
+    return row.p50_ms

@@ -110,10 +110,11 @@ class Bundle:
         """
         report = self.report()
         rows = [] if report is None else report["rows"]
-        rows = [r for r in rows if r["target"] == target and r["shipped"]]
+        rows = [r for r in rows if r["target"] == target and r["shipped"] and not r.get("crf")]
         rows = [r for r in rows if r["p50_ms"] is not None]  # measured where the target is not
-        limit = 0.0 if report is None else float(report["gate"]["max_drop"])
-        within = [r for r in rows if r["drop"] <= limit]
+        gate = {"max_drop": 0.0} if report is None else report["gate"]
+        limit = float(gate["max_drop"])
+        within = [r for r in rows if _within(r, gate)]
         if not within:
             built = self.manifest.precision
             why = (
@@ -239,6 +240,13 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
         raise Refused(f"{root} is not empty and no bundle: give --out another folder")
     with replacing_folder(root) as folder:
         yield BundleWriter(folder)
+
+
+def _within(row: dict[str, Any], gate: dict[str, Any]) -> bool:
+    """Whether a report's row is within its gate; FP32 always is, it is what the rest is held to."""
+    drops = [(row["class_drop"][name], x) for name, x in gate.get("max_class_drop", {}).items()]
+    held = all(drop is not None and drop <= limit for drop, limit in drops)
+    return row["precision"] == "fp32" or (held and bool(row["drop"] <= gate["max_drop"]))
 
 
 def _describe(name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -16,21 +20,25 @@ from PIL import Image
 
 from calibration import report as script
 from calibration.accuracy import spread
+from calibration.energy import Power
 from calibration.preconditions import require_same_classes
 from calibration.worst_frames import WORST, WorstFrames, frame_miou
+from crf.dense_crf import DenseCrf
 from engines.bundle import Bundle, writing_bundle
 from engines.failures import Refused
 from engines.labels import upsample_argmax
-from engines.manifest import Manifest
+from engines.manifest import BundleFile, Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
-from engines.spec import ModelSpec
+from engines.spec import CrfParams, ModelSpec
 from scenes.camvid import CLASSES, PALETTE, CamVid
 from scenes.dataset import IGNORE, Scene
 from scenes.scores import SegmentationScores
 
+SCHEMA = json.loads(Path(script.__file__).with_name("report.schema.json").read_text())
 SIZE = (48, 64)
 FRAMES = 7
-SPEC = ModelSpec("tiny", "none", CLASSES, PALETTE, SIZE, (0.0,) * 3, (1.0,) * 3)
+CRF = CrfParams(3, 20, 30, 1, 2, iterations=2, temperature=3000)  # the logits reach 1e5
+SPEC = ModelSpec("tiny", "none", CLASSES, PALETTE, SIZE, (0.0,) * 3, (1.0,) * 3, crf=CRF)
 GRAPHS = {
     "fp32.onnx": ("fp32", None),
     "fp16.onnx": ("fp16", None),
@@ -117,10 +125,16 @@ def scene_labels(random: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def run(root: Path, data: str, *flags: str) -> tuple[int, dict[str, Any]]:
-    """The command's exit code and its JSON."""
+    """The command's exit code and its JSON, which the schema describes.
+
+    The layers of these graphs, which are not quantized in truth, are not ranked.
+    """
     out = root.parent / "report.json"
-    code = script.main(["--bundle", str(root), "--data", data, "--json", str(out), *flags])
-    return code, json.loads(out.read_text(), parse_constant=not_json)
+    fixed = ["--bundle", str(root), "--data", data, "--json", str(out), "--rank-frames", "0"]
+    code = script.main([*fixed, *flags])
+    report = json.loads(out.read_text(), parse_constant=not_json)
+    jsonschema.validate(report, SCHEMA)
+    return code, dict(report)
 
 
 def not_json(constant: str) -> None:
@@ -188,8 +202,8 @@ def test_a_ruined_int8_graph_fails_the_gate_and_is_never_chosen(
     assert ruined["drop"] == max(row["drop"] for row in result["rows"]) > 50
     assert ruined["agreement"] < 20
     (failure,) = result["gate"]["failures"]
-    assert failure.startswith("INT8 (cpu) costs")
-    assert result["verdict"].endswith("keep FP32.")
+    assert failure.startswith("INT8 CPU costs")
+    assert result["verdict"].endswith("keep FP32, or build with --mixed --max-drop 5.0.")
     assert "FAILED" in capsys.readouterr().out
     assert Bundle.open(root).choose_precision("cpu")[0] != "int8"
 
@@ -231,6 +245,114 @@ def without_times(report: dict[str, Any]) -> dict[str, Any]:
         del report[key]
     del report["machine"]["load"]
     return report
+
+
+def test_with_the_crf_the_bundle_s_graphs_have_a_second_row(
+    make_bundle: Callable[..., Path], data: str
+) -> None:
+    root = make_bundle()
+    _, result = run(root, data, "--max-drop", "100", "--crf", "exact")
+    plain, refined = result["rows"][:4], result["rows"][4:]
+    assert [row["crf"] for row in result["rows"]] == [None] * 4 + ["exact"] * 4
+    assert all(row["shipped"] for row in result["rows"])
+    dataset = CamVid(data.removeprefix("camvid:"), "val")
+    scores = SegmentationScores(CLASSES)
+    crf = DenseCrf(SIZE, len(CLASSES), CRF)
+    with OnnxRuntimeSession(HEALTHY["fp32.onnx"], SPEC, "alone") as session:
+        for scene in dataset:
+            logits = session.run(scene.frame[None])[0]
+            scores.add(scene.labels, crf.refine(scene.frame, logits))
+    assert refined[0]["miou"] == scores.summary().miou != plain[0]["miou"]
+    assert refined[0]["drop"] == plain[0]["miou"] - refined[0]["miou"]
+    assert refined[0]["p50_ms"] > plain[0]["p50_ms"]  # the network's time and the CRF's
+    assert refined[3]["p50_ms"] is None
+    assert Bundle.open(root).choose_precision("cpu")[0] in {row["precision"] for row in plain}
+
+
+def test_the_gate_does_not_judge_what_the_crf_does(
+    make_bundle: Callable[..., Path], data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruined = np.zeros(SIZE, np.uint8)
+    monkeypatch.setattr("crf.refinement.Refinement.__call__", lambda *_: ruined)
+    code, result = run(make_bundle(), data, "--max-drop", "5", "--crf", "fast")
+    assert min(row["drop"] for row in result["rows"] if row["crf"]) > 50
+    assert code == 0
+
+
+def test_a_graph_that_gives_no_number_is_refused(
+    make_bundle: Callable[..., Path], data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_bundle({"int8_s8.onnx": nearest_colour(SPEC, noise=float("nan"))})
+    assert script.main(["--bundle", str(root), "--data", data]) == 6
+    assert "the int8 s8 graph gives logits that are not finite" in capsys.readouterr().err
+
+
+def test_an_empty_split_is_refused(
+    make_bundle: Callable[..., Path], data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in Path(data.removeprefix("camvid:"), "val").iterdir():
+        path.unlink()
+    assert script.main(["--bundle", str(make_bundle()), "--data", data]) == 6
+    assert "val" in capsys.readouterr().err
+
+
+def test_frames_of_another_size_are_scaled_and_the_report_says_so(
+    make_bundle: Callable[..., Path], data: str, tmp_path: Path
+) -> None:
+    for path in (tmp_path / "data").glob("*/0.png"):
+        with Image.open(path) as image:
+            image.resize((128, 96), Image.Resampling.NEAREST).save(path)
+    _, result = run(make_bundle(), data, "--max-drop", "100", "--markdown", str(tmp_path / "r.md"))
+    assert result["frame_sizes"] == [[48, 64], [96, 128]]
+    assert "128×96 scaled to 64×48" in (tmp_path / "r.md").read_text()
+
+
+def test_an_engine_that_cannot_run_here_is_named_with_the_reason(
+    make_bundle: Callable[..., Path], data: str
+) -> None:
+    _, result = run(with_plan(make_bundle()), data, "--max-drop", "100")
+    (reason,) = result["skipped"]
+    assert reason.startswith("tensorrt.int8.plan: target tensorrt cannot run here")
+    assert [row["target"] for row in result["rows"]].count(
+        "tensorrt"
+    ) == 1  # its accuracy, emulated
+
+
+def test_an_engine_that_runs_takes_the_place_of_its_emulation(
+    make_bundle: Callable[..., Path], data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "calibration.candidates.open_session",
+        lambda bundle, precision, target: OnnxRuntimeSession(HEALTHY["fp32.onnx"], SPEC, precision),
+    )
+    monkeypatch.setattr("calibration.energy.meter", meter_of_graphics)
+    monkeypatch.setattr("calibration.energy.SECONDS", 0.0)
+    _, result = run(with_plan(make_bundle()), data, "--max-drop", "100")
+    assert result["skipped"] == []
+    (row,) = (row for row in result["rows"] if row["target"] == "tensorrt")
+    assert row["p50_ms"] > 0
+    assert row["drop"] == 0
+    assert row["energy_mj"] > 0
+    assert result["rows"][0]["energy_mj"] is None
+    assert result["power"] == "a GPU"
+    assert "on this GPU" in result["verdict"]
+
+
+def with_plan(root: Path) -> Path:
+    """The bundle with an engine of TensorRT in it."""
+    bundle = Bundle.open(root)
+    (root / "tensorrt.int8.plan").write_bytes(b"plan")
+    digest = hashlib.sha256(b"plan").hexdigest()
+    file = BundleFile("tensorrt.int8.plan", "plan", digest, 4, "int8", None, "tensorrt")
+    manifest = dataclasses.replace(bundle.manifest, files=(*bundle.manifest.files, file))
+    (root / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    return root
+
+
+def meter_of_graphics(target: str) -> Power | None:
+    """A meter of 1 J per reading, for the GPU alone, that needs no seconds."""
+    readings = itertools.count()
+    return Power("a GPU", lambda: float(next(readings))) if target == "tensorrt" else None
 
 
 def test_worst_frames_come_worst_first_and_a_limit_is_recorded(
@@ -284,6 +406,8 @@ def test_the_page_is_written_with_its_pictures(
         (["--split", "nope"], 6, "no CamVid split"),
         (["--bundle", "nowhere"], 6, "no bundle at nowhere"),
         (["--html", "."], 2, "is a folder"),
+        (["--markdown", "."], 2, "is a folder"),
+        (["--rank-frames", "-1"], 2, "0 frames or more"),
     ],
 )
 def test_bad_input_is_one_sentence(

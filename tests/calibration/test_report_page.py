@@ -15,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibration import charts, pictures
-from calibration.accuracy import Row
-from calibration.page import number, render, signed
+from calibration import charts, pictures, scatter
+from calibration.markdown import markdown
+from calibration.numerals import number, signed
+from calibration.page import render
 from calibration.report import Report
+from calibration.rows import Row
+from calibration.sensitivity import LayerError
 from calibration.verdict import Gate
+from calibration.weak_layers import Ranking
 from calibration.worst_frames import WorstFrame
 from engines.spec import ModelSpec
 from scenes.dataset import IGNORE
@@ -42,6 +46,7 @@ def row(precision: str, drops: tuple[float | None, ...], **facts: Any) -> Row:
     known = [drop for drop in drops if drop is not None]
     values: dict[str, Any] = {
         "flavour": None, "target": "cpu", "method": BREAKOUT, "shipped": True,
+        "crf": None, "input_size": (32, 48), "output_stride": 16, "energy_mj": None,
         "miou": 60 - sum(known) / len(known), "drop": sum(known) / len(known),
         "worst_class": SCRIPT, "worst_class_drop": max(known),
         "class_drop": dict(zip(SPEC.classes, drops, strict=True)), "boundary_f": None,
@@ -55,7 +60,11 @@ ROWS = [
     row("fp32", (0.0, 0.0, 0.0), p50_ms=40.0, p99_ms=60.0, bytes=10_000_000),
     row("int8", (2.0, -1.0, None), flavour="u8"),
     row("int8", (0.5, 0.0, None), flavour="s8", target="tensorrt", p50_ms=None, p99_ms=None),
-]
+    row("int8", (1.0, -2.0, 0.0), flavour="u8", crf=BREAKOUT, p50_ms=45.0),
+    row("int8", (9.0, 8.0, 7.0), flavour="u8", shipped=False, method=SCRIPT),
+    row("int8", (9.0, 9.0, 9.0), flavour="s8", target="tensorrt", shipped=False, method=SCRIPT,
+        p50_ms=None, p99_ms=None),
+]  # fmt: skip
 
 
 def report(**changes: Any) -> Report:
@@ -63,8 +72,11 @@ def report(**changes: Any) -> Report:
     frame = random.integers(0, 256, (32, 48, 3), dtype=np.uint8)
     labels = random.integers(0, 3, (32, 48), dtype=np.uint8)
     worst = WorstFrame(0, BREAKOUT, "int8", 97.0, 60.0, None, frame, labels, labels, 2 - labels)
+    layer = LayerError(SCRIPT, BREAKOUT, 2, 20.0, 30.0, 0.1)
     whole = Report(
-        model=SPEC.name, data=f"folder:{SCRIPT}", split=BREAKOUT, images=1, images_in_split=2,
+        format=2, rankings=[Ranking("int8", "u8", "cpu", 2, [layer])], skipped=[SCRIPT],
+        frame_sizes=[(32, 48)], power=BREAKOUT, model=SPEC.name, data=f"folder:{SCRIPT}",
+        split=BREAKOUT, images=1, images_in_split=2,
         measured_at="2026-01-01T00:00:00+00:00", verdict=f"INT8 {SCRIPT}: keep FP32.",
         gate=Gate(1.0, {SCRIPT: 0.5}, False, [f"INT8 {BREAKOUT}"]),
         rows=ROWS, worst_frames=[worst],
@@ -102,8 +114,8 @@ def test_hostile_names_are_text_and_never_markup() -> None:
     assert SCRIPT not in page
     known = {"html", "head", "meta", "title", "style", "body", "main", "section", "div", "span",
              "h1", "h2", "p", "b", "i", "u", "em", "strong", "small", "ul", "li", "dl", "dt", "dd",
-             "table", "thead", "tbody", "tr", "th", "td", "svg", "line", "circle", "text",
-             "figure", "figcaption", "img"}  # fmt: skip
+             "table", "thead", "tbody", "tr", "th", "td", "code", "svg", "line", "circle", "path",
+             "text", "figure", "figcaption", "img"}  # fmt: skip
     assert {tag for tag, _ in elements.tags} <= known
     assert not [name for _, attrs in elements.tags for name in attrs if name.startswith("on")]
 
@@ -122,7 +134,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 def test_the_verdict_comes_first_and_a_failed_gate_is_seen() -> None:
     text = Elements(render(report(), SPEC)).text
-    assert text.index("keep FP32.") < text.index("Every precision")
+    assert text.index("keep FP32.") < text.index("Every graph")
     assert "Gate failed" in text
     passed = report(gate=Gate(1.0, {}, True, []))
     assert "Gate passed" in Elements(render(passed, SPEC)).text
@@ -137,7 +149,7 @@ def test_a_palette_cannot_smuggle_css(colour: Any) -> None:
 
 def test_bars_reach_from_zero_to_the_loss_and_the_worst_class_is_first() -> None:
     chart = charts.class_chart(ROWS, SPEC)
-    assert chart.series == ["INT8 CPU", "INT8 TensorRT"]
+    assert [name for _, name in chart.series] == ["INT8 CPU", "INT8 TensorRT"]
     assert [r.name for r in chart.rows] == [SCRIPT, BREAKOUT, "Road"]
     worst, best, unknown = (r.bars[0] for r in chart.rows)
     assert (worst.delta, best.delta, unknown.delta) == (-2.0, 1.0, None)
@@ -155,26 +167,95 @@ def test_noise_does_not_look_like_a_cliff() -> None:
 
 
 def test_the_scatter_shows_what_was_timed() -> None:
-    scatter = charts.scatter(ROWS, max_drop=0.2)
-    fp32, int8 = scatter.points
-    assert (fp32.label, int8.label) == ("FP32 CPU", "INT8 CPU")
-    assert int8.x < fp32.x
-    assert int8.y > fp32.y  # downwards in SVG: lower mIoU
+    drawn = scatter.scatter(ROWS, max_drop=0.2)
+    fp32, int8, refined, tried = drawn.points
+    assert [p.label for p in drawn.points[:3]] == ["FP32 CPU", "INT8 CPU", "INT8 CPU + CRF"]
+    assert int8.x < fp32.x < refined.x
+    assert int8.y > fp32.y > refined.y  # downwards in SVG: lower mIoU
     assert int8.x < int8.x99
-    assert (int8.x - scatter.left) / (fp32.x - scatter.left) == pytest.approx(0.5, abs=0.001)
-    assert scatter.limit is not None
-    assert fp32.y < scatter.limit < int8.y
-    assert charts.scatter(ROWS, max_drop=50).limit is None
+    assert (int8.x - drawn.left) / (fp32.x - drawn.left) == pytest.approx(0.5, abs=0.001)
+    assert drawn.limit is not None
+    assert fp32.y < drawn.limit < int8.y
+    assert tried.beyond
+    assert (tried.y, tried.label) == (drawn.bottom, f"{SCRIPT}: −8.0")
+
+
+def test_a_generous_limit_shows_the_tries_within_it() -> None:
+    drawn = scatter.scatter(ROWS, max_drop=20)
+    assert not any(point.beyond for point in drawn.points)
+    assert drawn.points[3].y < drawn.bottom
+    assert drawn.points[3].label == ""  # named in the table
+
+
+def test_the_front_joins_what_nothing_else_beats() -> None:
+    drops_and_times = [(0.0, 40.0), (0.2, 20.0), (0.3, 25.0), (0.1, 30.0), (0.2, 60.0)]
+    rows = [row("int8", (d, d, d), p50_ms=t, drop=d) for d, t in drops_and_times]
+    timed = [scatter.Timed(r, t, t) for r, (_, t) in zip(rows, drops_and_times, strict=True)]
+    assert [one.p50 for one in scatter.front(timed)] == [20.0, 30.0, 40.0]
+    slow = [
+        a for a in timed
+        if not any(b.p50 < a.p50 and b.row.drop <= a.row.drop for b in timed)
+        and not any(b.p50 <= a.p50 and b.row.drop < a.row.drop for b in timed)
+    ]  # fmt: skip
+    assert sorted(one.p50 for one in slow) == [20.0, 30.0, 40.0]
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(5, 50)), min_size=1, max_size=6))
+def test_labels_stay_inside_the_chart(places: list[tuple[float, float]]) -> None:
+    rows = [row("int8", (d, d, d), drop=d, p50_ms=t, p99_ms=t) for d, t in places]
+    drawn = scatter.scatter([ROWS[0], *rows], max_drop=1.0)
+    for point in drawn.points:
+        half = scatter.LETTER * len(point.label) / 2
+        assert drawn.left <= point.label_x - half
+        assert point.label_x + half <= drawn.width + 0.1
+
+
+def test_labels_of_close_points_do_not_overlap() -> None:
+    rows = [ROWS[0], *(row("int8", (0.1, 0.1, 0.1), p50_ms=39.0 + i) for i in range(3))]
+    points = scatter.scatter(rows, max_drop=1.0).points
+    baselines = sorted(point.label_y for point in points)
+    assert min(np.diff(baselines)) >= 12
 
 
 def test_a_wild_p99_neither_squeezes_the_scatter_nor_goes_unsaid() -> None:
     wild = [dataclasses.replace(ROWS[0], p99_ms=2000.0), *ROWS[1:]]
-    scatter = charts.scatter(wild, max_drop=1)
-    fp32 = scatter.points[0]
-    assert fp32.x - scatter.left > 0.4 * (scatter.right - scatter.left)
-    assert fp32.x99 == scatter.right
+    drawn = scatter.scatter(wild, max_drop=1)
+    fp32 = drawn.points[0]
+    assert fp32.x - drawn.left > 0.4 * (drawn.right - drawn.left)
+    assert fp32.x99 == drawn.right
     assert "p99 up to 50 times p50" in Elements(render(report(rows=wild), SPEC)).text
     assert "p99 up to" not in Elements(render(report(), SPEC)).text
+
+
+def test_schemes_stand_side_by_side_the_best_first() -> None:
+    chart = charts.attempt_chart(ROWS)
+    assert [name for _, name in chart.targets] == ["INT8 CPU", "INT8 TensorRT"]
+    assert [(a.method, a.shipped) for a in chart.attempts] == [(BREAKOUT, True), (SCRIPT, False)]
+    cells = [cell for attempt in chart.attempts for cell in attempt.cells]
+    assert [cell and cell[1].delta for cell in cells] == [-0.5, -0.25, -8.0, -9.0]
+    widths = [cell[1].width for cell in cells if cell]
+    assert widths[3] == pytest.approx(18 * widths[0], rel=0.02)
+    assert not charts.attempt_chart(ROWS[:4]).attempts  # nothing was tried
+
+
+def test_what_is_measured_is_on_the_page_and_in_the_markdown() -> None:
+    whole = report()
+    page = Elements(render(whole, SPEC)).text
+    lines = markdown(whole)
+    for text in (page, lines):
+        for said in ("INT8 CPU + CRF", "TensorRT", "59.50", "Not run here", "480×360"):
+            assert said in text.replace("48×32", "480×360"), said
+    assert "3.2 %" in page  # 30 dB of the logits
+    assert "30.0" in lines
+
+
+def test_markdown_has_no_markup_from_names() -> None:
+    lines = markdown(report())
+    assert "<" not in lines
+    assert "\\(1\\)" in lines  # alert(1)
+    tables = [line for line in lines.splitlines() if line.startswith("|")]
+    cells = {line.count(" | ") for line in tables}
+    assert cells == {10, 4, 3}
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e4))

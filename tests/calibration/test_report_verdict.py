@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from calibration.accuracy import Row
+from calibration.rows import Row
 from calibration.verdict import Limits, judge, named_limits, verdict
 from engines.failures import UsageError
 
@@ -18,14 +20,18 @@ def row(
     target: str = "cpu",
     person: float | None = 0.0,
     size: int = 10,
+    **facts: Any,
 ) -> Row:
     """A row of which the verdict reads only what is given here."""
+    values: dict[str, Any] = {
+        "flavour": None, "method": None, "crf": None, "shipped": True, "energy_mj": None, **facts
+    }  # fmt: skip
     return Row(
-        precision=precision, flavour=None, target=target, method=None, shipped=True,
+        precision=precision, target=target, input_size=(32, 48), output_stride=16,
         miou=70 - drop, drop=drop, worst_class="person", worst_class_drop=person,
         per_class={"person": 50.0}, class_drop={"person": person}, boundary_f=None,
         trimap_accuracy=None, pixel_accuracy=90.0, agreement=99.0,
-        p50_ms=p50, p99_ms=p50, bytes=size, note=None,
+        p50_ms=p50, p99_ms=p50, bytes=size, note=None, **values,
     )  # fmt: skip
 
 
@@ -39,8 +45,12 @@ FP32 = row("fp32")
         (row("int8", 0.004, 20), "INT8 costs no mIoU and is 2.0x faster than FP32 here: ship it."),
         (row("int8", -0.3, 20), "INT8 gains 0.30 mIoU and is 2.0x faster than FP32 here: ship it."),
         (row("int8", 1.0, 20), "INT8 costs 1.00 mIoU and is 2.0x faster than FP32 here: ship it."),
-        (row("int8", 4.1, 20), "INT8 costs 4.10 mIoU, over the limit of 1.0: keep FP32."),
-        (row("int8", 4.1, 60), "INT8 costs 4.10 mIoU, over the limit of 1.0: keep FP32."),
+        (row("int8", 0.2, 16, method="qat"),
+         "INT8 after fine-tuning costs 0.20 mIoU and is 2.5x faster than FP32 here: ship it."),
+        (row("int8", 4.1, 20), "INT8 costs 4.10 mIoU, over the limit of 1.0: keep FP32, or build "
+         "with --mixed --max-drop 1.0."),
+        (row("int8", 4.1, 60), "INT8 costs 4.10 mIoU, over the limit of 1.0: keep FP32, or build "
+         "with --mixed --max-drop 1.0."),
         (
             row("int8", 0.1, 60),
             "INT8 is slower than FP32 here (60.0 ms against 40.0 ms): use FP32.",
@@ -59,10 +69,11 @@ def test_a_class_over_its_limit_decides_too() -> None:
     rows = [FP32, row("int8", 0.2, 15, person=1.5)]
     limits = Limits(1.0, {"person": 1.0})
     assert verdict(rows, limits) == (
-        "INT8 costs 1.50 IoU of person, over its limit of 1.0: keep FP32."
+        "INT8 costs 1.50 IoU of person, over its limit of 1.0: keep FP32, or build with --mixed "
+        "--max-drop 1.0."
     )
     assert judge(rows, limits).failures == [
-        "INT8 (cpu) costs 1.50 IoU of person, over its limit of 1.0"
+        "INT8 CPU costs 1.50 IoU of person, over its limit of 1.0"
     ]
 
 
@@ -75,11 +86,67 @@ def test_a_class_that_never_occurs_does_not_pass_silently() -> None:
 def test_tensorrt_s_graph_fails_on_its_own() -> None:
     rows = [FP32, row("int8", 0.2, 20), row("int8", 2.5, None, "tensorrt")]
     gate = judge(rows, LIMITS)
-    assert gate.failures == ["INT8 (tensorrt) costs 2.50 mIoU, over the limit of 1.0"]
+    assert gate.failures == ["INT8 TensorRT costs 2.50 mIoU, over the limit of 1.0"]
     assert verdict(rows, LIMITS) == (
         "INT8 costs 0.20 mIoU and is 2.0x faster than FP32 here: ship it. "
         "TensorRT's INT8 graph costs 2.50 mIoU, over the limit of 1.0: use FP16 there."
     )
+
+
+@pytest.mark.parametrize(
+    ("int8", "mixed", "sentence"),
+    [
+        (row("int8", 4.1, 20), row("mixed", 0.2, 25),
+         "INT8 costs 4.10 mIoU, over the limit of 1.0, but mixed precision costs 0.20 mIoU and is "
+         "1.6x faster than FP32 here: ship it."),
+        (row("int8", 4.1, 20), row("mixed", 0.2, 60),
+         "INT8 costs 4.10 mIoU, over the limit of 1.0, but mixed precision is slower than FP32 "
+         "here (60.0 ms against 40.0 ms): use FP32."),
+        (row("int8", 4.1, 20), row("mixed", 1.2, 25),
+         "INT8 costs 4.10 mIoU, over the limit of 1.0, and mixed precision is over a limit, too: "
+         "keep FP32."),
+        (row("int8", 0.2, 20), row("mixed", 0.1, 25),
+         "INT8 costs 0.20 mIoU and is 2.0x faster than FP32 here: ship it."),
+        (row("int8", 0.2, 20), row("mixed", 0.1, 20.5),
+         "Mixed precision costs 0.10 mIoU and is 2.0x faster than FP32 here: ship it."),
+        (row("int8", 0.2, 20), row("mixed", 1.3, 10),
+         "INT8 costs 0.20 mIoU and is 2.0x faster than FP32 here: ship it."),
+    ],
+)  # fmt: skip
+def test_mixed_precision_is_chosen_where_it_is_better(int8: Row, mixed: Row, sentence: str) -> None:
+    assert verdict([FP32, int8, mixed], LIMITS) == sentence
+
+
+def test_on_a_gpu_int8_must_beat_fp16() -> None:
+    gpu = [row("fp32", 0, 5, "tensorrt"), row("fp16", 0, 2.4, "tensorrt")]
+    cpu = [FP32, row("int8", 0.2, 20)]
+    slow = verdict([*cpu, *gpu, row("int8", 0.1, 3.1, "tensorrt")], LIMITS)
+    assert slow == (
+        "INT8 costs 0.20 mIoU and is 2.0x faster than FP32 here: ship it. "
+        "INT8 is slower than FP16 on this GPU (3.1 ms against 2.4 ms): use FP16."
+    )
+    fast = verdict([*gpu, row("int8", 0.1, 1.2, "tensorrt")], LIMITS)
+    assert fast == "INT8 costs 0.10 mIoU and is 2.0x faster than FP16 on this GPU: ship it."
+    alone = verdict([row("int8", 0.1, 1.2, "tensorrt")], LIMITS)
+    assert alone == "INT8 costs 0.10 mIoU and takes 1.2 ms on this GPU: ship it."
+
+
+def test_elsewhere_mixed_precision_is_named_where_it_holds() -> None:
+    rows = [FP32, row("int8", 0.2, 20), row("int8", 2.5, None, "tensorrt")]
+    mixed = row("mixed", 0.2, None, "tensorrt")
+    assert verdict([*rows, mixed], LIMITS).endswith("use mixed precision there.")
+    assert verdict(rows, LIMITS).endswith("use FP16 there.")
+
+
+def test_tries_and_crf_rows_decide_nothing() -> None:
+    rows = [FP32, row("int8", 0.2, 20)]
+    contrast = [
+        row("int8", 9.0, 10, method="minmax", shipped=False),
+        row("int8", 9.0, 90, crf="fast"),
+        row("int8", 9.0, None, "tensorrt", shipped=False),
+    ]
+    assert judge([*rows, *contrast], LIMITS) == judge(rows, LIMITS)
+    assert verdict([*rows, *contrast], LIMITS) == verdict(rows, LIMITS)
 
 
 def test_every_reduced_row_is_held_to_the_limit_and_fp32_never() -> None:
@@ -90,7 +157,7 @@ def test_every_reduced_row_is_held_to_the_limit_and_fp32_never() -> None:
         row("int8", 1.2, None, "tensorrt"),
     ]
     failures = judge(rows, LIMITS).failures
-    assert [failure.split(" costs")[0] for failure in failures] == ["FP16 (cpu)", "INT8 (tensorrt)"]
+    assert [failure.split(" costs")[0] for failure in failures] == ["FP16 CPU", "INT8 TensorRT"]
     assert judge(rows[:1], LIMITS).passed
 
 

@@ -152,6 +152,26 @@ def test_auto_is_the_fastest_within_the_gate(
     assert Bundle.open(root).choose_precision("cpu")[0] == chosen
 
 
+def test_auto_heeds_neither_tries_nor_rows_with_the_crf(root: Path) -> None:
+    fp32 = row("fp32", 40, 0)
+    others = [{**row("int8", 15, 0.3), "shipped": False}, {**row("int8", 20, -0.5), "crf": "fast"}]
+    bundle = Bundle.open(root).add_report({"rows": [fp32, *others], "gate": {"max_drop": 1.0}})
+    assert bundle.choose_precision("cpu")[0] == "fp32"
+
+
+@pytest.mark.parametrize(("person", "chosen"), [(0.4, "int8"), (0.6, "fp32"), (None, "fp32")])
+def test_auto_heeds_the_limits_of_single_classes(
+    root: Path, person: float | None, chosen: str
+) -> None:
+    rows = [
+        {**row("fp32", 40, 0), "class_drop": {"person": None if person is None else 0.0}},
+        {**row("int8", 15, 0.3), "class_drop": {"person": person}},
+    ]
+    gate = {"max_drop": 1.0, "max_class_drop": {"person": 0.5}}
+    bundle = Bundle.open(root).add_report({"rows": rows, "gate": gate})
+    assert bundle.choose_precision("cpu")[0] == chosen
+
+
 CRF = CrfParams(w1=2, sigma_alpha=40, sigma_beta=5, w2=1, sigma_gamma=1, iterations=2)
 
 

@@ -1,0 +1,43 @@
+"""The layers that INT8 hurts most, for the report: each shipped INT8 graph's, worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from calibration.accuracy import spread
+from calibration.candidates import GRAPHS, fp32_of
+from calibration.sensitivity import LayerError, rank_layers
+from engines.bundle import Bundle
+from engines.preprocess import fit_frame
+from scenes.dataset import Dataset
+
+WORST = 10  # layers shown
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The worst layers of one graph, worst first, and on how many frames they were found."""
+
+    precision: str
+    flavour: str
+    target: str
+    frames: int
+    layers: list[LayerError]
+
+
+def rank(bundle: Bundle, dataset: Dataset, count: int) -> list[Ranking]:
+    """Rank the layers of both flavours' INT8 graphs on `count` frames spread over the dataset."""
+    float_graph = onnx.load_model_from_string(bundle.read(fp32_of(bundle)))
+    size = bundle.spec.input_size
+    frames = [fit_frame(dataset[i].frame, size) for i in spread(len(dataset), count)]
+    rankings = []
+    for flavour in ("u8", "s8"):
+        file = bundle.manifest.find("onnx", precision="int8", flavour=flavour, target=None)
+        if file is not None:
+            graph = onnx.load_model_from_string(bundle.read(file))
+            layers = rank_layers(float_graph, graph, frames)[:WORST]
+            target, _ = GRAPHS["int8", flavour]
+            rankings.append(Ranking("int8", flavour, target, len(frames), layers))
+    return rankings
