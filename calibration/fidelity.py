@@ -84,7 +84,7 @@ class Reference:
         digest = hashlib.sha256()
         for images in (self.frames, self._truths or ()):
             for image in images:
-                digest.update(hashlib.sha256(np.ascontiguousarray(image)).digest())
+                digest.update(hashlib.sha256(image.tobytes()).digest())
         return digest.hexdigest()
 
     def score(self, graph: ModelProto) -> Fidelity:

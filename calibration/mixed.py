@@ -1,18 +1,18 @@
 """Which layers stay in float: the most accuracy for the fewest milliseconds.
 
-Layers are ranked by what their quantization does (`sensitivity`) and move together in `stretches`.
-Two orders are tried, the noisiest stretch first and the most noise per multiply-add first, each
-with its first 1, 2, 3, 5, 8, ... stretches in float. From the cheapest graph within the budget,
-stretches and single convolutions then go back to INT8, what brings least noise for its work first,
-as long as the budget holds; while no graph is within it, more stretches become float. Every
-candidate is a real graph, scored on held-out frames and probed; of noise powers only the order in
-which things are tried is taken.
+Layers are ranked by what their quantization does (`sensitivity`), and become float in `stretches`,
+greedily: next the one that saves most noise at the logits, given those before it (`noise_model`).
+A second order counts noise saved per multiply-add. Of both, the first 1, 2, 3, 5, 8, ... stretches
+are tried. From the cheapest graph within the budget, stretches and single convolutions then go back
+to INT8, what saves least for its work first, as long as the budget holds; while no graph is within
+it, more stretches become float. The model only orders what is tried: every candidate is a real
+graph, scored on held-out frames and probed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,9 @@ from tqdm import tqdm
 
 from calibration.fidelity import Reference
 from calibration.mixed_trials import Build, Point, Trials, key_of
-from calibration.probes import (
-    MILLISECONDS,
-    SHARE,
-    FloatShare,
-    Probe,
-    multiply_adds,
-    quantized_convolutions,
-)
+from calibration.noise_model import NoiseModel
+from calibration.placement import Flavour
+from calibration.probes import MILLISECONDS, SHARE, FloatShare, Probe, multiply_adds
 from calibration.sensitivity import LayerError, rank_layers
 from calibration.stretches import stretches
 from engines.failures import GateFailed
@@ -49,6 +44,7 @@ class MixedSearch:
     drops are measured against; `layers` is the ranking, the worst first.
     """
 
+    flavour: Flavour
     unit: str
     judged_by: str
     frames: int
@@ -65,18 +61,10 @@ class MixedSearch:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Move:
-    """Convolutions that change precision together: their noise power at the logits, their work."""
-
-    names: tuple[str, ...]
-    noise: float
-    work: int
-
-
 def search(
     graph: ModelProto,
     build: Build,
+    flavour: Flavour,
     reference: Reference,
     max_drop: float,
     probe: Probe | None = None,
@@ -90,6 +78,7 @@ def search(
     Args:
         graph: The float graph whose layers `build` quantizes; where a scheme equalises, after that.
         build: Makes the finished graph in which the named nodes stay in float.
+        flavour: Whose rules `build` follows.
         reference: FP32 on held-out frames, with labels if there are some.
         max_drop: The budget, in points of mIoU; it steers which candidates are tried.
         probe: Milliseconds of a graph; without one, the cost is a model and says so.
@@ -107,8 +96,14 @@ def search(
         few = np.linspace(0, len(reference) - 1, min(RANKING_FRAMES, len(reference)))
         frames = [reference.frames[int(index)] for index in few]
         trials.keep_layers(rank_layers(graph, int8, frames))
-    _try_all(trials, Moves(graph, int8, trials.layers), max_drop, candidates)
+    _try_all(
+        trials,
+        Moves(graph, NoiseModel(graph, int8, flavour, trials.layers), trials.layers),
+        max_drop,
+        candidates,
+    )
     return MixedSearch(
+        flavour=flavour,
         unit=MILLISECONDS if probe else SHARE,
         judged_by="FP32's masks" if reference.true_miou is None else "labels",
         frames=len(reference),
@@ -143,65 +138,71 @@ def next_candidate(trials: Trials, moves: Moves, max_drop: float) -> frozenset[s
     """A set next to the best one so far that was not tried; None when there is none."""
     within = [point for point in trials.tried if point.drop <= max_drop]
     if within:
-        kept = frozenset(min(within, key=lambda point: point.cost).kept)
-        near = (kept - set(move.names) for move in moves.backward())
+        near = moves.smaller(frozenset(min(within, key=lambda point: point.cost).kept))
     else:
-        kept = frozenset(min(trials.tried, key=lambda point: point.drop).kept)
-        near = (kept | set(move.names) for move in moves.forward())
+        near = moves.larger(frozenset(min(trials.tried, key=lambda point: point.drop).kept))
     return next((names for names in near if not trials.knows(names)), None)
 
 
 class Moves:
-    """What may change precision, and in which order it is worth trying.
+    """Sets of convolutions in float, in the order in which they are worth trying.
 
     Args:
         graph: The float graph.
-        int8: The pure INT8 graph; only what is quantized in it can move.
+        noise: What a set saves.
         layers: The ranking of the layers.
     """
 
-    def __init__(self, graph: ModelProto, int8: ModelProto, layers: Sequence[LayerError]) -> None:
+    def __init__(self, graph: ModelProto, noise: NoiseModel, layers: Sequence[LayerError]) -> None:
+        self._noise, self._work = noise, multiply_adds(graph)
         self._errors = {row.name: row for row in layers}
-        self._work = multiply_adds(graph)
-        self._names = quantized_convolutions(int8)
-        self._stretches = [self._move(names) for names in stretches(graph, self._names)]
-        self._single = [self._move((name,)) for name in sorted(self._names)]
+        self._stretches = [frozenset(names) for names in stretches(graph, noise.names)]
 
     def prefixes(self) -> Iterator[frozenset[str]]:
         """The sets of stretches that are tried first, small ones before large ones."""
-        orders = (self.forward(), sorted(self._stretches, key=_density, reverse=True))
+        orders = self._greedy(per_work=False), self._greedy(per_work=True)
         for count in PREFIXES:
             for order in orders:
                 if count <= len(order):
-                    yield frozenset(name for move in order[:count] for name in move.names)
+                    yield order[count - 1]
 
-    def forward(self) -> list[Move]:
-        """Stretches, the noisiest first."""
-        return sorted(self._stretches, key=lambda move: move.noise, reverse=True)
+    def larger(self, kept: frozenset[str]) -> list[frozenset[str]]:
+        """One stretch more in float, what saves most first."""
+        return sorted((kept | more for more in self._stretches), key=self._noise.saved)[::-1]
 
-    def backward(self) -> list[Move]:
-        """Stretches and single convolutions, the least noise for the work first."""
-        return sorted([*self._stretches, *self._single], key=_density)
+    def smaller(self, kept: frozenset[str]) -> list[frozenset[str]]:
+        """A stretch or a convolution less in float, the least noise for the work first."""
+        less = [kept & names for names in (*self._stretches, *(frozenset([n]) for n in kept))]
+        saved = self._noise.saved(kept)
+
+        def density(names: frozenset[str]) -> float:
+            return (saved - self._noise.saved(kept - names)) / self._work_of(names)
+
+        return [kept - names for names in sorted(filter(None, less), key=density)]
 
     def reasons(self, names: frozenset[str]) -> dict[str, str]:
         """Node -> why it stays in float, in the order of the ranking."""
-        ordered = sorted(names, key=lambda name: -self._noise(name))
-        return {name: self._reason(name) for name in ordered}
+        rows = [row for name, row in self._errors.items() if name in names]
+        return {
+            row.name: f"{row.kind}: quantized alone, it leaves the logits {row.logits_db:.1f} dB"
+            for row in rows
+        }
 
-    def _move(self, names: tuple[str, ...]) -> Move:
-        noise = sum(self._noise(name) for name in names)
-        return Move(names, noise, sum(self._work[name] for name in names))
+    def _greedy(self, per_work: bool) -> list[frozenset[str]]:
+        """Growing sets: each adds the stretch that is worth most beside those before it."""
+        sets, left = [frozenset[str]()], list(self._stretches)
+        while left:
+            kept = sets[-1]
+            saved = self._noise.saved(kept)
+            gains = [
+                (self._noise.saved(kept | more) - saved) / (self._work_of(more) if per_work else 1)
+                for more in left
+            ]
+            sets.append(kept | left.pop(int(np.argmax(gains))))
+        return sets[1:]
 
-    def _noise(self, name: str) -> float:
-        return float(10 ** (-self._errors[name].logits_db / 10))
-
-    def _reason(self, name: str) -> str:
-        row = self._errors[name]
-        return f"{row.kind}: quantized alone, it leaves the logits {row.logits_db:.1f} dB"
-
-
-def _density(move: Move) -> float:
-    return move.noise / move.work
+    def _work_of(self, names: Collection[str]) -> int:
+        return sum(self._work[name] for name in names)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

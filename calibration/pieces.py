@@ -38,12 +38,14 @@ class Piece:
     """What became of a layer: nodes that read float tensors by their own names.
 
     `raw` is the result as computed, `rounded` after its own quantization (`raw` where it has none).
+    `split` says that nothing but weights is quantized in `raw`.
     """
 
     layer: Layer
     nodes: list[NodeProto]
     raw: str
     rounded: str
+    split: bool
 
 
 def layers(model: ModelProto) -> list[Layer]:
@@ -169,10 +171,20 @@ class Pieces:
             copy.input[:] = [self._source(name, own, nodes) for name in node.input]
             copy.output[:] = [PREFIX + name for name in node.output]
             nodes.append(copy)
-        raw, rounded = (
-            self._as_float(name, nodes) for name in (layer.result, self._rounded(layer.result))
-        )
-        return Piece(layer, nodes, raw, rounded)
+        raw, rounded = self._raw(layer.result), self._rounded(layer.result)
+        inner = [n for n in found if n.op_type == QUANTIZERS[0] and n.input[0] != raw]
+        ends = self._as_float(raw, nodes), self._as_float(rounded, nodes)
+        return Piece(layer, nodes, *ends, split=not inner)
+
+    def _raw(self, result: str) -> str:
+        """A result before its rounding; the logits' own name is that of the rounded ones."""
+        tensor = result
+        for kind in reversed(QUANTIZERS):
+            producer = self._wiring.producer[tensor]
+            if producer.op_type != kind:
+                return result
+            tensor = producer.input[0]
+        return tensor
 
     def _source(self, name: str, own: set[str], nodes: list[NodeProto]) -> str:
         """What a piece's node reads: its own tensors and constants, frames, or float results."""

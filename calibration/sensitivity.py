@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -31,6 +32,8 @@ class LayerError:
 
     `sqnr_db` is the signal over noise of its own result, `logits_db` of the logits; `miou_drop` are
     the points that the mean IoU with FP32's masks loses. `rate` is a convolution's dilation.
+    `from_weights` is the share of its own noise power that comes from its weights; the rest comes
+    from the rounding and clipping of its result.
     """
 
     name: str
@@ -39,6 +42,7 @@ class LayerError:
     sqnr_db: float
     logits_db: float
     miou_drop: float
+    from_weights: float = 0.0
 
 
 def rank_layers(
@@ -66,36 +70,54 @@ def rank_layers(
         node = piece.layer.node
         drop = 100 - fidelity.miou
         kind, dilation = kind_of(node, wiring), rate_of(node)
-        rows.append(LayerError(node.name, kind, dilation, own[node.name], fidelity.sqnr_db, drop))
+        sqnr, share = own[node.name]
+        rows.append(LayerError(node.name, kind, dilation, sqnr, fidelity.sqnr_db, drop, share))
     return sorted(rows, key=lambda row: (row.logits_db, row.sqnr_db, row.name))
 
 
-def own_errors(pieces: Pieces, frames: Sequence[Frame]) -> dict[str, float]:
-    """Node name -> SQNR of its layer's own result, in dB, of all layers in one pass.
+def own_errors(pieces: Pieces, frames: Sequence[Frame]) -> dict[str, tuple[float, float]]:
+    """Node name -> SQNR of its layer's own result, in dB, and the share of the noise from weights.
 
-    The powers are summed inside the graph: it gives two numbers per layer, and no tensor is kept.
+    All layers in one pass. The powers are summed inside the graph: it gives three numbers per
+    layer, and no tensor is kept.
     """
     found = list(pieces.pieces())
-    session = load(_with_powers(pieces.graft(found), found))
+    session = load(_with_powers(pieces, found))
     feed = pieces.model.graph.input[0].name
-    powers = np.zeros((len(found), 2))
+    powers = np.zeros((len(found), 3))
     for frame in tqdm(frames, "layers' own errors", unit="frame", disable=None):
-        powers += np.reshape(session.run(None, {feed: frame[None]}), (-1, 2))
-    names = (piece.layer.node.name for piece in found)
-    return {name: decibel(*pair) for name, pair in zip(names, powers.tolist(), strict=True)}
+        powers += np.reshape(session.run(None, {feed: frame[None]}), (-1, 3))
+    errors = {}
+    for piece, (signal, noise, weights) in zip(found, powers.tolist(), strict=True):
+        share = min(weights / noise, 1.0) if noise and piece.split else 0.0
+        errors[piece.layer.node.name] = decibel(signal, noise), share
+    return errors
 
 
-def _with_powers(model: ModelProto, pieces: list[Piece]) -> ModelProto:
-    """Give a graph these outputs instead: per piece the power of its float result and its error."""
-    del model.graph.output[:]
-    for piece in pieces:
-        exact, error = piece.layer.result, f"{piece.rounded}:error"
-        model.graph.node.append(helper.make_node("Sub", [exact, piece.rounded], [error], error))
-        for tensor, name in ((exact, f"{piece.rounded}:signal"), (error, f"{error}:noise")):
-            model.graph.node.append(
-                helper.make_node("ReduceSumSquare", [tensor], [name], name, keepdims=0)
-            )
-            model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+def _with_powers(pieces: Pieces, found: list[Piece]) -> ModelProto:
+    """The float graph with other outputs: of each piece the powers of signal, noise, weight noise.
+
+    The CPU's graph leaves a fused activation to the rounding, which clips; here it is put back.
+    """
+    model = pieces.graft(found)
+    producer = Wiring(pieces.model).producer
+    nodes, outputs = model.graph.node, model.graph.output
+    del outputs[:]
+
+    def add(kind: str, name: str, *inputs: str, **options: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [name], name, **options))
+        return name
+
+    for piece in found:
+        exact, raw = piece.layer.result, piece.raw
+        activation = producer[exact]
+        if activation is not piece.layer.node:
+            raw = add(activation.op_type, f"{raw}:activated", raw, *activation.input[1:])
+        noise = add("Sub", f"{piece.rounded}:noise", exact, piece.rounded)
+        weights = add("Sub", f"{piece.rounded}:weights", exact, raw)
+        for tensor, what in ((exact, "signal"), (noise, "power"), (weights, "power")):
+            power = add("ReduceSumSquare", f"{piece.rounded}:{tensor}:{what}", tensor, keepdims=0)
+            outputs.append(helper.make_tensor_value_info(power, TensorProto.FLOAT, []))
     return model
 
 

@@ -14,16 +14,20 @@ from onnx import ModelProto
 
 from calibration.fidelity import Fidelity, Reference
 from calibration.mixed import MixedSearch, pareto_front, pick, search
-from calibration.mixed_trials import Kind, Point, drop_of
-from calibration.observe import observe
-from calibration.placement import float_nodes
+from calibration.mixed_trials import Kind, Point, Trials, drop_of, key_of
+from calibration.noise_model import NoiseModel
+from calibration.observe import observe, quantizable
+from calibration.placement import Flavour, float_nodes
 from calibration.probes import SHARE, CpuProbe, FloatShare, multiply_adds, quantized_convolutions
 from calibration.qdq import quantize
+from calibration.sensitivity import LayerError, rank_layers
+from calibration.sqnr import decibel
 from calibration.stretches import stretches
 from engines.failures import GateFailed, Refused
 from engines.spec import ModelSpec
 
 Frames = list[NDArray[np.uint8]]
+FLAVOURS: tuple[Flavour, ...] = ("u8", "s8")
 COARSE = "atrous/Clip"  # a range far too wide is put here: one layer that clearly hurts
 BUDGET = 25.0  # points; masks of random weights lose 17 to good INT8, and 66 to this range
 
@@ -65,8 +69,14 @@ def reference(miniature: ModelProto, frames: Frames) -> Reference:
 @pytest.fixture(scope="module")
 def found(miniature: ModelProto, builder: Builder, reference: Reference) -> MixedSearch:
     return search(
-        miniature, builder, reference, BUDGET, FakeProbe(miniature), "fake", candidates=10
+        miniature, builder, "s8", reference, BUDGET, FakeProbe(miniature), "fake", candidates=10
     )
+
+
+@pytest.fixture
+def ranked(found: MixedSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layers' ranking from another search of the same graphs: it takes most of the time."""
+    monkeypatch.setattr("calibration.mixed.rank_layers", lambda *_: found.layers)
 
 
 def test_the_layer_that_hurts_stays_in_float(found: MixedSearch) -> None:
@@ -117,6 +127,7 @@ def test_json_holds_everything(found: MixedSearch) -> None:
     assert data["layers"][0]["name"] == found.layers[0].name
 
 
+@pytest.mark.usefixtures("ranked")
 def test_an_interrupted_search_goes_on(
     miniature: ModelProto, builder: Builder, reference: Reference, tmp_path: Path
 ) -> None:
@@ -126,7 +137,16 @@ def test_an_interrupted_search_goes_on(
         before = len(builder.built)
         probe = FakeProbe(miniature, slowness)
         result = search(
-            miniature, builder, reference, BUDGET, probe, "fake", None, state, candidates=candidates
+            miniature,
+            builder,
+            "s8",
+            reference,
+            BUDGET,
+            probe,
+            "fake",
+            None,
+            state,
+            candidates=candidates,
         )
         return result, len(builder.built) - before - 1  # each run builds pure INT8 for its key
 
@@ -142,34 +162,52 @@ def test_an_interrupted_search_goes_on(
     assert longer.whole.cost == pytest.approx(first.whole.cost)
 
 
+def test_every_input_is_part_of_the_key(
+    miniature: ModelProto, builder: Builder, reference: Reference, frames: Frames
+) -> None:
+    graphs, others = (miniature, builder(())), (miniature, builder(("linear/Conv",)))
+    truths = [frame[..., 0] % 5 for frame in frames[4:6]]
+    changed = [
+        key_of(graphs, reference, "fake"),
+        key_of(others, reference, "fake"),
+        key_of(graphs, reference, "another device"),
+        key_of(graphs, Reference(miniature, frames[6:8]), "fake"),
+        key_of(graphs, Reference(miniature, frames[4:6], truths), "fake"),
+    ]
+    assert len(set(changed)) == len(changed)
+    assert key_of(graphs, Reference(miniature, frames[4:6]), "fake") == changed[0]
+
+
 def test_another_key_starts_anew_and_a_damaged_state_is_refused(
-    miniature: ModelProto, builder: Builder, reference: Reference, frames: Frames, tmp_path: Path
+    miniature: ModelProto, builder: Builder, reference: Reference, tmp_path: Path
 ) -> None:
     state = tmp_path / "mixed.json"
-    probe = FakeProbe(miniature)
-    search(miniature, builder, reference, BUDGET, probe, "fake", None, state, 1)
-    before = len(builder.built)
-    search(miniature, builder, reference, BUDGET, probe, "another device", None, state, 1)
-    other = Reference(miniature, frames[6:7])
-    search(miniature, builder, other, BUDGET, probe, "another device", None, state, 1)
-    assert len(builder.built) - before == 2 * (1 + 1)
+
+    def trials(key: str) -> Trials:
+        return Trials(builder, reference, FakeProbe(miniature), key, state)
+
+    trials("a").point({"linear/Conv": "why"})
+    assert [point.kept for point in trials("a").tried] == [{"linear/Conv": "why"}]
+    assert trials("b").tried == []
     state.write_text("{}")
     with pytest.raises(Refused, match="delete it"):
-        search(miniature, builder, other, BUDGET, probe, "another device", None, state, 1)
+        trials("a")
 
 
+@pytest.mark.usefixtures("ranked")
 def test_without_a_probe_the_cost_is_a_share(
     miniature: ModelProto, builder: Builder, reference: Reference
 ) -> None:
-    result = search(miniature, builder, reference, BUDGET, candidates=1)
+    result = search(miniature, builder, "s8", reference, BUDGET, candidates=1)
     assert result.unit == SHARE
     assert 0 < result.int8.cost < result.tried[1].cost < result.whole.cost == 1
 
 
+@pytest.mark.usefixtures("ranked")
 def test_labels_make_drops_real(miniature: ModelProto, builder: Builder, frames: Frames) -> None:
     truths = [np.full(frame.shape[:2], 1, np.uint8) for frame in frames[4:6]]
     reference = Reference(miniature, frames[4:6], truths)
-    result = search(miniature, builder, reference, BUDGET, candidates=1)
+    result = search(miniature, builder, "s8", reference, BUDGET, candidates=1)
     assert result.judged_by == "labels"
     score = result.int8.fidelity.true_miou
     assert score is not None
@@ -201,6 +239,41 @@ def test_what_float_beats_is_never_picked() -> None:
 def test_gains_by_luck_buy_nothing() -> None:
     cheap, lucky = point("int8", -0.1, 10), point("mixed", -0.3, 12)
     assert pareto_front([cheap, lucky, point("float", 0, 30)]) == [cheap]
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_the_noise_model_predicts_what_is_measured(
+    miniature: ModelProto, reference: Reference, frames: Frames, flavour: Flavour
+) -> None:
+    ranges = observe(miniature, frames[:4])
+    int8 = quantize(miniature, ranges, flavour)
+    model = NoiseModel(miniature, int8, flavour, rank_layers(miniature, int8, frames[4:6]))
+    start = power(reference, int8)
+    for kept in (("expand/Conv", "atrous/Conv", "linear/Conv"), ("wide/Conv",)):
+        left = power(reference, quantize(miniature, ranges, flavour, kept))
+        assert decibel(start - model.saved(kept), left) == pytest.approx(0, abs=2)
+    assert model.saved(()) == 0
+
+
+def power(reference: Reference, graph: ModelProto) -> float:
+    """The logits' noise power as a share of theirs."""
+    return float(10 ** (-reference.score(graph).sqnr_db / 10))
+
+
+def test_a_rounding_is_saved_when_nobody_asks_for_it(miniature: ModelProto) -> None:
+    """`narrow` is read by the residual Add and by `expand`, its maker is the third on the CPU."""
+    ranges = dict.fromkeys(quantizable(miniature), (-6.0, 6.0))
+    errors = [
+        LayerError(name, "pointwise", 1, 30, 20 if name == "narrow/Conv" else 90, 0, 0.25)
+        for name in multiply_adds(miniature)
+    ]
+    u8, s8 = (
+        NoiseModel(miniature, quantize(miniature, ranges, flavour), flavour, errors)
+        for flavour in FLAVOURS
+    )
+    assert s8.saved({"expand/Conv"}) == pytest.approx(0.0075, rel=1e-5)
+    assert s8.saved({"narrow/Conv"}) == pytest.approx(0.0025, rel=1e-5)
+    assert u8.saved({"expand/Conv", "narrow/Conv"}) == pytest.approx(0.0025, rel=1e-5)
 
 
 def test_stretches_end_where_tensors_branch(miniature: ModelProto) -> None:

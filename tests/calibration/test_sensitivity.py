@@ -9,12 +9,13 @@ from onnx import ModelProto, numpy_helper
 
 from calibration.execution import load
 from calibration.fidelity import Reference
-from calibration.observe import Range, expose, observe
+from calibration.observe import expose, observe
 from calibration.pieces import Pieces, layers
 from calibration.placement import Flavour
 from calibration.qdq import quantize
 from calibration.sensitivity import own_errors, rank_layers, with_one_quantized
 from calibration.sqnr import Sqnr
+from calibration.tally import Range
 from calibration.wiring import Wiring
 from engines.failures import Refused
 from export.half import to_half
@@ -30,8 +31,8 @@ def ranges(miniature: ModelProto, frames: Frames) -> dict[str, Range]:
 
 @pytest.fixture(scope="module")
 def quantized(miniature: ModelProto, ranges: dict[str, Range]) -> dict[str, ModelProto]:
-    graphs = {flavour: quantize(miniature, ranges, flavour) for flavour in FLAVOURS}
-    return {**graphs, "s8 half": to_half(graphs["s8"])}
+    u8, s8 = (quantize(miniature, ranges, flavour) for flavour in FLAVOURS)
+    return {"u8": u8, "s8": s8, "s8 half": to_half(s8)}
 
 
 def with_scale(model: ModelProto, name: str, factor: float) -> ModelProto:
@@ -59,7 +60,7 @@ def test_good_graphs_have_small_errors_everywhere(
 ) -> None:
     errors = own_errors(Pieces(miniature, quantized[which]), frames)
     assert {"depth/Conv", "wide/Conv", "project/Conv"} <= errors.keys()
-    assert min(errors.values()) > 25
+    assert min(sqnr for sqnr, _ in errors.values()) > 25
     assert ("classifier/Conv" in errors) == (which == "u8")  # elsewhere it is in float
 
 
@@ -80,7 +81,19 @@ def test_an_own_error_equals_that_of_the_numpy_twin(
         found = np.einsum("oi,nihw->nohw", rounded, data) + bias[:, None, None]
         ratio.add(exact, np.maximum(found, 0))
     errors = own_errors(Pieces(miniature, quantized["s8"]), frames)
-    assert errors["branch/Conv"] == pytest.approx(ratio.decibel, abs=0.05)
+    sqnr, share = errors["branch/Conv"]
+    assert sqnr == pytest.approx(ratio.decibel, abs=0.05)
+    assert share == 1
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_errors_of_weights_and_of_rounding_are_told_apart(
+    miniature: ModelProto, quantized: dict[str, ModelProto], frames: Frames, flavour: Flavour
+) -> None:
+    for scale, low, high in (("atrous.weight_scale", 0.9, 1), ("atrous/Clip_scale", 0, 0.1)):
+        bad = with_scale(quantized[flavour], scale, 4)
+        _, share = own_errors(Pieces(miniature, bad), frames[:2])["atrous/Conv"]
+        assert low <= share <= high
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
