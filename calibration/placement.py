@@ -49,6 +49,11 @@ def is_image_pooling(node: NodeProto, wiring: Wiring) -> bool:
     return reaches_back(node, wiring, means, stop=("Concat", "Expand", "Mul"))
 
 
+def is_resize(node: NodeProto, wiring: Wiring) -> bool:
+    """An interpolation."""
+    return node.op_type == "Resize"
+
+
 def is_depthwise(node: NodeProto, wiring: Wiring) -> bool:
     """A convolution with one input channel per group."""
     groups = attribute(node, "group", 1)
@@ -66,12 +71,13 @@ def is_narrow(node: NodeProto, wiring: Wiring) -> bool:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "s8": (
+        Rule("Resize: TensorRT has no bilinear one in INT8", is_resize),
         Rule("first convolution: three channels, and every later error grows from it", is_first),
         Rule("classifier: its output is the logits", is_classifier),
         Rule("image pooling or excitation: one pixel, nothing to gain", is_image_pooling),
         Rule("fewer than 16 channels: no INT8 kernel gains there", is_narrow),
     ),
-    "u8": (),
+    "u8": (Rule("Resize: 1.9 ms in uint8, 0.8 in float with its conversions", is_resize),),
     # Its kernels pad each INT8 depthwise convolution to groups of four channels: a plan of 55.8 MB
     # instead of 9.6 MB (MobileNetV2, 480x360). TensorRT proper fuses depthwise and pointwise
     # convolutions only if both are INT8.

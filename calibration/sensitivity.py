@@ -82,7 +82,7 @@ def own_errors(pieces: Pieces, frames: Sequence[Frame]) -> dict[str, tuple[float
     layer, and no tensor is kept.
     """
     found = list(pieces.pieces())
-    session = load(_with_powers(pieces, found))
+    session = load(_with_powers(pieces, found), lean=True)
     feed = pieces.model.graph.input[0].name
     powers = np.zeros((len(found), 3))
     for frame in tqdm(frames, "layers' own errors", unit="frame", disable=None):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.placement import float_nodes
+from calibration.observe import quantizable
+from calibration.placement import Flavour, float_nodes
+from calibration.probes import quantized_convolutions
+from calibration.qdq import quantize
+from calibration.wiring import Wiring
 
 
 def test_s8_names_its_reasons(miniature: ModelProto) -> None:
@@ -13,6 +18,7 @@ def test_s8_names_its_reasons(miniature: ModelProto) -> None:
     assert reasons["stem/Conv"].startswith("first convolution")
     assert reasons["classifier/Conv"].startswith("classifier")
     assert reasons["pooling/Conv"].startswith("image pooling")
+    assert reasons["decoder/Resize"].startswith("Resize")
     assert not {"depth/Conv", "wide/Conv", "branch/Conv", "project/Conv"} & reasons.keys()
 
 
@@ -23,8 +29,25 @@ def test_rtx_adds_the_depthwise_convolutions(miniature: ModelProto) -> None:
     assert extra == {"depth/Conv", "shrink/Conv", "atrous/Conv"}
 
 
-def test_u8_keeps_nothing_in_float(miniature: ModelProto) -> None:
-    assert float_nodes(miniature, "u8") == {}
+def test_u8_keeps_only_resize_in_float(miniature: ModelProto) -> None:
+    assert float_nodes(miniature, "u8").keys() == {"decoder/Resize"}
+
+
+@pytest.mark.parametrize("flavour", ["u8", "s8"])
+def test_the_writer_follows_the_rules(miniature: ModelProto, flavour: Flavour) -> None:
+    """What a rule names, and only that, has no quantized weights and reads no rounded tensor."""
+    ranges = dict.fromkeys(quantizable(miniature), (-6.0, 6.0))
+    graph = quantize(miniature, ranges, flavour)
+    reasons = float_nodes(miniature, flavour)
+    convolutions = {node.name for node in miniature.graph.node if node.op_type == "Conv"}
+    assert quantized_convolutions(graph) == convolutions - reasons.keys()
+    if flavour == "s8":  # on the CPU a rounded copy is all there is
+        producer = Wiring(graph).producer
+        kept = [node for node in graph.graph.node if node.name in reasons]
+        makers = [
+            producer[name].op_type for node in kept for name in node.input if name in producer
+        ]
+        assert "DequantizeLinear" not in makers
 
 
 def graph(*nodes: tuple[str, str, list[str]]) -> ModelProto:
