@@ -1,7 +1,7 @@
 """What a dataset is, and how one is named on the command line.
 
 `SPEC` is `camvid:DIR`, `voc:DIR`, `cityscapes:DIR`, `folder:DIR` or `street:` (procedural, endless,
-labelled). Options follow a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
+labelled); `images:DIR` is pictures without labels, to calibrate on. Options follow a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def open_dataset(spec: str, split: str) -> Dataset:
     from scenes.cityscapes import Cityscapes
     from scenes.folder import Folder
     from scenes.street import Street
+    from scenes.unlabelled import Unlabelled
     from scenes.voc import Voc
 
     kind, _, rest = spec.partition(":")
@@ -65,6 +66,7 @@ def open_dataset(spec: str, split: str) -> Dataset:
         "voc": Voc,
         "cityscapes": Cityscapes,
         "folder": Folder,
+        "images": Unlabelled,
         "street": Street.from_options,
     }
     if kind not in readers or ":" not in spec:
