@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from engines.bundle import Bundle
     from scenes.dataset import Dataset
 
-SIZE = (360, 480)  # frames are measured at this size where no bundle gives its own
-
 
 @dataclass(frozen=True)
 class Options:
@@ -118,7 +116,7 @@ def parse(argv: list[str] | None) -> Options:
     p.add_argument("--bundle", type=Path, metavar="DIR", help="the model to be calibrated")
     p.add_argument(
         "--frames", type=int, metavar="N",
-        help="examine the N frames that build_engine.py --frames N would take (default: all)",
+        help="examine N frames, spread evenly over the split (default: all)",
     )  # fmt: skip
     p.add_argument(
         "--fidelity", action="store_true",
@@ -137,8 +135,9 @@ def parse(argv: list[str] | None) -> Options:
 def run(options: Options) -> Checkup:
     """Examine the frames, compare them with other splits, and measure the model's needs."""
     from calibration.duplicates import group
-    from calibration.examination import examine, set_findings, spread
-    from calibration.leaks import look_for_leaks
+    from calibration.examination import examine, set_findings
+    from calibration.frames import divide
+    from calibration.leaks import evaluation_splits, find_leaks
     from calibration.subset import check_target
     from engines.bundle import Bundle
     from scenes.dataset import open_dataset
@@ -146,19 +145,21 @@ def run(options: Options) -> Checkup:
     if options.copy_to is not None:
         check_target(options.copy_to)
     bundle = None if options.bundle is None else Bundle.open(options.bundle)
-    size = SIZE if bundle is None else bundle.spec.input_size
+    size = None if bundle is None else bundle.spec.input_size
     dataset = open_dataset(options.data, options.split)
-    examination = examine(dataset, spread(len(dataset), options.frames), size)
-    leaks = look_for_leaks(options.data, options.split, options.against, examination.prints, size)
+    evaluation = evaluation_splits(options.data, options.split, options.against)
+    chosen, _ = divide(len(dataset), options.frames or len(dataset), held_out=0)
+    examination = examine(dataset, chosen, size)
+    leaks = find_leaks(examination.prints, evaluation, options.split, size)
     needs = None if bundle is None else measure_needs(options, bundle, dataset, examination)
-    warnings = [*set_findings(examination, size), *leaks.findings]
+    warnings = [*set_findings(examination, size), *leaks]
     if needs is not None and needs.enough_frames is None:
         warnings.append(growing(needs))
     checkup = Checkup(
         data=options.data,
         split=options.split,
         frames_in_split=len(dataset),
-        compared_with=leaks.splits,
+        compared_with=list(evaluation),
         examination=examination,
         distinct=group(examination.prints).distinct,
         classes=examination.coverage.shares(),
@@ -182,14 +183,12 @@ def measure_needs(
 
     from calibration.extremes import coverage_curve, enough, extremes
     from calibration.faithful_counts import scores_by_count
-    from calibration.picked import Picked
+    from calibration.frames import CalibrationFrames
     from calibration.subset import at_least, copy_frames, covering
-    from engines.preprocess import fit_frame
 
     size, places = bundle.spec.input_size, examination.indices
-    frames = Picked(lambda index: fit_frame(dataset[index].frame, size), places)
     graph = onnx.load_from_string(bundle.read(bundle.graph("fp32")))
-    found = extremes(graph, frames)
+    found = extremes(graph, CalibrationFrames(dataset, size, places))
     curve, subset = coverage_curve(found), covering(found)
     if options.copy_to is not None:
         chosen = at_least(subset, len(places))
@@ -198,7 +197,7 @@ def measure_needs(
         enough(curve),
         curve.round(5).tolist(),
         [examination.looks[index].name for index in subset],
-        scores_by_count(graph, frames) if options.fidelity else [],
+        scores_by_count(graph, dataset, places, size) if options.fidelity else [],
     )
 
 
@@ -235,8 +234,10 @@ def show(checkup: Checkup) -> None:
 
 def show_needs(needs: Needs) -> None:
     """Print how many frames are enough, and which few do it."""
+    from calibration.extremes import ENOUGH
+
     if needs.enough_frames is not None:
-        print(f"enough frames: {needs.enough_frames} span 99 % of all ranges, whichever they are")
+        print(f"enough frames: any {needs.enough_frames} span {ENOUGH:.0%} of all ranges")
     print(f"the same ranges from {len(needs.subset)} frames: {', '.join(needs.subset)}")
     for score in needs.fidelity:
         print(

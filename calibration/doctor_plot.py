@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calibration.duplicates import NEAR, SIDE, group
-from calibration.extremes import TOLERANCE
+from calibration.extremes import ENOUGH
 from calibration.looks import BLURRED, BRIGHT, DARK
 from engines.atomic import write_bytes
 
@@ -59,7 +59,8 @@ def light(axes: Axes, checkup: Checkup) -> None:
     axes.axhline(BLURRED, color=GREY, linewidth=0.8, linestyle="--")
     axes.set(xlim=(-4, 259), yscale="log", xlabel="mean brightness", ylabel="sharpness")
     axes.set_title("Light and sharpness (dashed: limits)")
-    axes.legend(frameon=False)
+    if marked:
+        axes.legend(frameon=False, loc="upper left")
 
 
 def likeness(axes: Axes, checkup: Checkup) -> None:
@@ -93,7 +94,7 @@ def curve(axes: Axes, checkup: Checkup) -> None:
     assert checkup.needs is not None  # draw() asks before
     needs = checkup.needs
     axes.plot(np.arange(1, len(needs.curve) + 1), 100 * np.array(needs.curve), color=BLUE)
-    axes.axhline(100 * (1 - TOLERANCE), color=GREY, linewidth=0.8, linestyle="--")
+    axes.axhline(100 * ENOUGH, color=GREY, linewidth=0.8, linestyle="--")
     chosen = len(needs.subset)
     axes.plot(chosen, 100, "*", color=RED, markersize=10, label=f"{chosen} chosen frames")
     if needs.enough_frames is not None:

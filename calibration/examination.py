@@ -5,10 +5,10 @@ A frame is forgotten once it is measured; what stays of it is about a kilobyte.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from tqdm import tqdm
 
 from calibration.coverage import Coverage
@@ -20,6 +20,7 @@ from engines.failures import Refused
 from engines.preprocess import fit_frame
 from scenes.dataset import Dataset, DatasetError, Scene
 
+LARGEST = (360, 480)  # height, width at which frames are measured where no model gives its own
 STRETCH = 1.1  # how much wider or narrower than the model's input a frame may be
 
 
@@ -35,8 +36,8 @@ class Examination:
     unreadable: dict[str, str]  # "frame 12" -> what is wrong with it
 
 
-def examine(dataset: Dataset, indices: Sequence[int], size: tuple[int, int]) -> Examination:
-    """Measure frames of a dataset, fitted to `size`; if none is readable: `Refused`."""
+def examine(dataset: Dataset, indices: Sequence[int], size: tuple[int, int] | None) -> Examination:
+    """Measure frames of a dataset, as `fitted` gives them; if none is readable: `Refused`."""
     result = Examination([], [], [], [], Coverage(dataset.classes), {})
     for index in tqdm(indices, desc="examining", unit="frame", disable=None):
         scene = read(dataset, index)
@@ -44,7 +45,7 @@ def examine(dataset: Dataset, indices: Sequence[int], size: tuple[int, int]) -> 
             result.unreadable[f"frame {index}"] = scene
             continue
         height, width, _ = scene.frame.shape
-        frame = fit_frame(scene.frame, size)
+        frame = fitted(scene.frame, size)
         result.indices.append(index)
         result.sizes.append((height, width))
         result.looks.append(look_at(scene.name, frame))
@@ -56,6 +57,14 @@ def examine(dataset: Dataset, indices: Sequence[int], size: tuple[int, int]) -> 
     return result
 
 
+def fitted(frame: Frame, size: tuple[int, int] | None) -> Frame:
+    """A frame at a model's `size`; without a model as it is, or at LARGEST if it is larger."""
+    height, width, _ = frame.shape
+    if size is None:
+        size = (height, width) if height <= LARGEST[0] and width <= LARGEST[1] else LARGEST
+    return fit_frame(frame, size)
+
+
 def read(dataset: Dataset, index: int) -> Scene | str:
     """A frame with its labels, or the sentence that says why it cannot be read."""
     try:
@@ -64,18 +73,18 @@ def read(dataset: Dataset, index: int) -> Scene | str:
         return str(error)
 
 
-def prints_of(dataset: Dataset, size: tuple[int, int]) -> list[Fingerprint]:
+def prints_of(dataset: Dataset, size: tuple[int, int] | None) -> list[Fingerprint]:
     """The fingerprints of all readable frames of an evaluation split."""
     scenes = (read(dataset, index) for index in range(len(dataset)))
     every = tqdm(scenes, desc="evaluation split", total=len(dataset), unit="frame", disable=None)
     return [
-        fingerprint(scene.name, fit_frame(scene.frame, size))
+        fingerprint(scene.name, fitted(scene.frame, size))
         for scene in every
         if not isinstance(scene, str)
     ]
 
 
-def set_findings(examination: Examination, size: tuple[int, int]) -> list[Finding]:
+def set_findings(examination: Examination, size: tuple[int, int] | None) -> list[Finding]:
     """Warnings about the set: its files, its number, its shapes, its looks, its classes."""
     looks = examination.looks
     return [
@@ -123,26 +132,22 @@ def _few(count: int) -> list[Finding]:
     return [Finding("few-frames", text)]
 
 
-def _stretched(examination: Examination, size: tuple[int, int]) -> list[Finding]:
-    """Frames whose shape is not the model's: they are stretched, and so is what they show."""
-    wanted = size[1] / size[0]
+def _stretched(examination: Examination, size: tuple[int, int] | None) -> list[Finding]:
+    """Frames that are stretched to the model's shape; without a model, to that of most frames."""
+    height, width = size or Counter(examination.sizes).most_common(1)[0][0]
     names, shapes = [], set[str]()
-    for look, (height, width) in zip(examination.looks, examination.sizes, strict=True):
-        ratio = width / height / wanted
+    for look, (rows, columns) in zip(examination.looks, examination.sizes, strict=True):
+        ratio = (columns / rows) / (width / height)
         if max(ratio, 1 / ratio) > STRETCH:
             names.append(look.name)
-            shapes.add(f"{width}x{height}")
+            shapes.add(f"{columns}x{rows}")
     if not names:
         return []
+    whose = "most" if size is None else "the model's input"
     text = (
-        f"{counted(len(names), len(examination.looks))} of another shape than the model's input "
-        f"of {size[1]}x{size[0]} ({listed(sorted(shapes))}; {listed(names)}): they are stretched "
-        "to fit; record them with the device's camera, or crop them"
+        f"{counted(len(names), len(examination.looks))} of another shape than {whose}, "
+        f"{width}x{height} ({listed(sorted(shapes))}; {listed(names)}): they are stretched to fit, "
+        "and things in them look as the camera will never show them; record them with the "
+        "device's camera, or crop them"
     )
     return [Finding("stretched", text, tuple(names))]
-
-
-def spread(count: int, limit: int | None) -> list[int]:
-    """Where at most `limit` frames of a split of `count` lie, evenly, as calibration takes them."""
-    chosen = count if limit is None else min(limit, count)
-    return [int(index) for index in np.linspace(0, count - 1, chosen).round()]

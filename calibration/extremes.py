@@ -15,7 +15,8 @@ from calibration.looks import Frame
 from calibration.observe import quantizable
 from engines.failures import Refused
 
-TOLERANCE = 0.01  # of a range
+TOLERANCE = 0.01  # of a range, that chosen frames may miss at each end
+ENOUGH = 0.98  # of the ranges, in the mean: a step 2 % finer or coarser is 0.2 dB of noise
 ORDERS = 20  # random orders of the frames that the curve is the mean of
 SEED = 0
 
@@ -95,9 +96,9 @@ def coverage_curve(found: Extremes) -> NDArray[np.float64]:
 
 
 def enough(curve: NDArray[np.float64]) -> int | None:
-    """How many frames span all but TOLERANCE; None if that takes more than half of them.
+    """How many frames, whichever, span ENOUGH; None if that takes more than half of them.
 
     With all frames nothing is ever missing, so an answer near their number is none.
     """
-    count = int(np.argmax(curve >= 1 - TOLERANCE)) + 1
+    count = int(np.argmax(curve >= ENOUGH)) + 1
     return count if 2 * count <= len(curve) else None

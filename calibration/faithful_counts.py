@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from calibration.fidelity import Fidelity, Reference
-from calibration.looks import Frame
+from calibration.frames import HELD_OUT, CalibrationFrames, divide
 from calibration.observe import observe
-from calibration.picked import Picked
 from calibration.qdq import quantize
 from calibration.scheme import Scheme
 from engines.failures import Refused
+from scenes.dataset import Dataset
 
 PARTS = (8, 4, 2, 1)  # an eighth, a quarter, half and all of the frames
-EVERY = 5  # every 5th frame is held out
-LEAST = 10  # frames that make four counts and a few held out
+LEAST = 2 * PARTS[0]  # frames
 
 
 @dataclass(frozen=True)
@@ -28,21 +27,28 @@ class CountScore:
     fidelity: Fidelity
 
 
-def scores_by_count(graph: ModelProto, frames: Sequence[Frame]) -> list[CountScore]:
+def scores_by_count(
+    graph: ModelProto, dataset: Dataset, indices: Sequence[int], size: tuple[int, int]
+) -> list[CountScore]:
     """Quantize for the CPU after each count, and score on frames that no count saw.
 
     The method is the default scheme's, without repairs. Fewer than LEAST frames: `Refused`.
     """
-    if len(frames) < LEAST:
+    if len(indices) < LEAST:
         raise Refused(
-            f"--fidelity needs {LEAST} frames or more to hold some out, here are {len(frames)}"
+            f"--fidelity needs {LEAST} frames or more to hold some out, here are {len(indices)}"
         )
-    held_out = range(EVERY // 2, len(frames), EVERY)
-    used = [index for index in range(len(frames)) if index not in set(held_out)]
-    reference = Reference(graph, Picked(frames.__getitem__, held_out))
+    observed, judged = divide(len(indices), len(indices), HELD_OUT)
+    reference = Reference(graph, _frames(dataset, indices, judged, size))
     scores = []
     for part in PARTS:
-        chosen = Picked(frames.__getitem__, used[::part])
-        ranges = observe(graph, chosen, Scheme().method)
-        scores.append(CountScore(len(chosen), reference.score(quantize(graph, ranges, "u8"))))
+        frames = _frames(dataset, indices, observed[::part], size)
+        ranges = observe(graph, frames, Scheme().method)
+        scores.append(CountScore(len(frames), reference.score(quantize(graph, ranges, "u8"))))
     return scores
+
+
+def _frames(
+    dataset: Dataset, indices: Sequence[int], places: Sequence[int], size: tuple[int, int]
+) -> CalibrationFrames:
+    return CalibrationFrames(dataset, size, [indices[place] for place in places])

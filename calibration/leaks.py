@@ -3,57 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from calibration.duplicates import Fingerprint, leak_findings
 from calibration.examination import prints_of
 from calibration.findings import Finding
 from engines.failures import UsageError
-from scenes.dataset import DatasetError, open_dataset
+from scenes.dataset import Dataset, DatasetError, open_dataset
 
 EVALUATION = "val"  # the split that is looked at unless others are named
 
 
-@dataclass(frozen=True)
-class Leaks:
-    """Warnings, and the splits that were compared."""
+def evaluation_splits(data: str, split: str, against: Sequence[str]) -> dict[str, Dataset]:
+    """Name -> frames of what is to be compared: each of `against`, a split of `data` or SPEC/SPLIT.
 
-    splits: list[str]
-    findings: list[Finding]
-
-
-def look_for_leaks(
-    data: str,
-    split: str,
-    against: Sequence[str],
-    prints: Sequence[Fingerprint],
-    size: tuple[int, int],
-) -> Leaks:
-    """Compare the frames of `split` with other splits, each a split of `data` or SPEC/SPLIT.
-
-    Without any named it is the evaluation split, if there is one; if that is `split` itself, that
-    is the warning. A named split that is `split` itself is a `UsageError`.
+    Without any it is the evaluation split, if there is one and it is not `split` itself. A named
+    one that is `split` itself is a `UsageError`; one that cannot be opened a `DatasetError`.
     """
-    if not against and split == EVALUATION:
-        return Leaks([], [_evaluation_split(split)])
-    result = Leaks([], [])
-    for name in against or (EVALUATION,):
+    if not against:
+        return {} if split == EVALUATION else _default(data)
+    result = {}
+    for name in against:
         spec, other = _parts(name, data)
         if (spec, other) == (data, split):
             raise UsageError(
                 f"--against {name} is the split that is examined: name the one that scores are "
                 "measured on"
             )
-        try:
-            evaluation = prints_of(open_dataset(spec, other), size)
-        except DatasetError:
-            if against:
-                raise
-            continue
         where = other if spec == data else f"{spec} {other}"
-        result.splits.append(where)
-        result.findings.extend(leak_findings(prints, evaluation, where))
+        result[where] = open_dataset(spec, other)
     return result
+
+
+def find_leaks(
+    prints: Sequence[Fingerprint],
+    evaluation: dict[str, Dataset],
+    split: str,
+    size: tuple[int, int] | None,
+) -> list[Finding]:
+    """Warnings about frames of `split` that are also in a split of `evaluation`, or nearly.
+
+    With nothing to compare because `split` is the evaluation split, that is the warning.
+    """
+    if not evaluation and split == EVALUATION:
+        return [_evaluation_split(split)]
+    findings = []
+    for where, dataset in evaluation.items():
+        findings += leak_findings(prints, prints_of(dataset, size), where)
+    return findings
+
+
+def _default(data: str) -> dict[str, Dataset]:
+    try:
+        return {EVALUATION: open_dataset(data, EVALUATION)}
+    except DatasetError:  # no such split; the doctor says that nothing was compared
+        return {}
 
 
 def _parts(name: str, data: str) -> tuple[str, str]:

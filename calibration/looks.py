@@ -20,13 +20,13 @@ DARK, BRIGHT = 30.0, 225.0
 BLURRED = 20.0
 GREY = 0.02
 ONE_LIGHT = 16.0  # grey levels between the 5th and the 95th percentile of brightness
-FAR_OUT = 3.0  # times the quartiles' distance beyond a quartile (Tukey's outer fence)
+FAR_OUT = 4.0  # times the quartiles' distance beyond a quartile; CamVid's dusk lies 2.5 beyond
 
 
 @dataclass(frozen=True)
 class Look:
     """One frame in numbers: mean and deviation of its luma (0 to 255), the variance of the luma's
-    Laplacian, and the mean saturation (0 to 1); all at the model's input size."""
+    Laplacian, and the mean saturation (0 to 1)."""
 
     name: str
     brightness: float
