@@ -18,28 +18,43 @@ from scenes.dataset import Dataset, open_dataset
 
 MINIMUM = 16  # below this a single odd frame decides the ranges
 RECOMMENDED = 100
+HELD_OUT = 40  # frames to judge schemes on: nine schemes in two flavours take a minute or two
 FLAT = 2.0  # grey levels of deviation; a lens cap or a black frame has less
 
 
 class CalibrationFrames(Sequence[NDArray[np.uint8]]):
-    """At most `limit` frames [H, W, 3] of a dataset at the model's size, decoded on access."""
+    """Frames [H, W, 3] of a dataset at the model's size, decoded on access.
 
-    def __init__(self, dataset: Dataset, size: tuple[int, int], limit: int) -> None:
-        count = min(limit, len(dataset))
+    One that cannot be read raises `scenes.dataset.DatasetError` with its path.
+    """
+
+    def __init__(self, dataset: Dataset, size: tuple[int, int], indices: Sequence[int]) -> None:
         self._dataset = dataset
         self._size = size
-        self._indices = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+        self._indices = indices
 
     @staticmethod
     def open(spec: str, split: str, size: tuple[int, int], limit: int) -> CalibrationFrames:
-        """Open `spec`'s split; too few frames or flat ones raise `Refused`."""
-        frames = CalibrationFrames(open_dataset(spec, split), size, limit)
-        if len(frames) < MINIMUM:
+        """At most `limit` frames of `spec`'s split; too few raise `Refused`."""
+        return CalibrationFrames.open_divided(spec, split, size, limit, held_out=0)[0]
+
+    @staticmethod
+    def open_divided(
+        spec: str, split: str, size: tuple[int, int], limit: int, held_out: int = HELD_OUT
+    ) -> tuple[CalibrationFrames, CalibrationFrames]:
+        """At most `limit` frames to observe, and up to `held_out` others to judge schemes on.
+
+        Too few raise `Refused`.
+        """
+        dataset = open_dataset(spec, split)
+        observed, judged = divide(len(dataset), limit, held_out)
+        if len(observed) < MINIMUM:
+            kept = f" beside {len(judged)} to judge schemes on" if held_out else ""
             raise Refused(
-                f"{spec} has only {len(frames)} frames in split {split}: calibration needs at "
-                f"least {MINIMUM}, better {RECOMMENDED}, from the place where the camera will be"
+                f"{spec} has only {len(observed)} frames in split {split}{kept}: calibration needs "
+                f"at least {MINIMUM}, better {RECOMMENDED}, from the place where the camera will be"
             )
-        return frames
+        return CalibrationFrames(dataset, size, observed), CalibrationFrames(dataset, size, judged)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -51,7 +66,7 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return fit_frame(self._dataset[int(self._indices[index])].frame, self._size)
+        return fit_frame(self._dataset[self._indices[index]].frame, self._size)
 
     def digest(self) -> str:
         """Sha256 over the frames' pixels, the same in any order; flat frames raise `Refused`."""
@@ -66,3 +81,19 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
                 "check the camera and the files, then calibrate again"
             )
         return hashlib.sha256(b"".join(sorted(hashes))).hexdigest()
+
+
+def divide(count: int, limit: int, held_out: int) -> tuple[list[int], list[int]]:
+    """Where the observed and the held-out frames lie in a split of `count`; never the same.
+
+    Both spread evenly over the split and within each other. Where frames are scarce, at most a
+    quarter is held out.
+    """
+    chosen = np.linspace(0, count - 1, min(limit + held_out, count)).round().astype(int).tolist()
+    judged = min(held_out, len(chosen) // 4)
+    # The middles of `judged` equal stretches.
+    places = {(2 * part + 1) * len(chosen) // (2 * judged) for part in range(judged)}
+    return (
+        [index for place, index in enumerate(chosen) if place not in places],
+        [index for place, index in enumerate(chosen) if place in places],
+    )

@@ -2,30 +2,35 @@
 
 Streaming: one frame at a time goes through the float graph with its inner tensors exposed, and
 only running statistics stay, so memory does not grow with the number of frames (onnxruntime's own
-histogram calibrators keep every activation of every frame). Minimum, maximum and histogram counts
-do not depend on the order of the frames.
+histogram calibrators keep every activation of every frame). Two passes over the frames serve all
+methods at once: extremes, then histograms between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
+import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 from tqdm import tqdm
 
 from calibration.execution import load
 from calibration.placement import ACTIVATIONS, INTEGER_OPERATORS
+from calibration.scheme import METHODS
+from calibration.tally import Range, Statistics
+from calibration.thresholds import find_range
 from calibration.wiring import Wiring, float_activations
 from engines.failures import Refused
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB at the model's input size
-Range = tuple[float, float]
 
-METHODS = ("minmax", "percentile")
-BINS = 2048
-PERCENTILE = 99.999  # of the values inside the range, both tails together
+# Bytes of inner tensors held at once. At 480x360 MobileNetV2's all fit (196 MB), and with what a
+# run itself needs the peak stays under 300 MB.
+MEMORY = 200_000_000
 
 
 def observe(
@@ -34,17 +39,43 @@ def observe(
     method: str = "minmax",
     tensors: Collection[str] | None = None,
 ) -> dict[str, Range]:
-    """Lowest and highest value of activation tensors of a float graph over `frames`.
+    """The range of activation tensors of a float graph over `frames`, by one method.
 
-    `minmax` goes over the frames once; `percentile` goes twice and cuts both tails, so that
-    99.999 % of the values are inside. By default every tensor that a Q/DQ graph may quantize is
-    observed. No frames, flat or misfit ones, and activations that are not finite raise `Refused`.
+    By default every tensor that a Q/DQ graph may quantize is observed. For several methods use
+    `collect` once and `calibration.thresholds.find_range` for each. Raises as `collect` does.
     """
     if method not in METHODS:
         raise ValueError(f"unknown calibration method {method!r}; known: {', '.join(METHODS)}")
+    histograms = method not in ("minmax", "average")
+    statistics = collect(model, frames, tensors, histograms)
+    return {name: find_range(item, method) for name, item in statistics.items()}
+
+
+def collect(
+    model: ModelProto,
+    frames: Sequence[Frame],
+    tensors: Collection[str] | None = None,
+    histograms: bool = True,
+) -> dict[str, Statistics]:
+    """Statistics of activation tensors of a float graph over `frames`, for every method.
+
+    Goes over the frames twice; once if no `histograms` are wanted, which `minmax` and `average` do
+    without. No frames, flat or misfit ones, and activations that are not finite raise `Refused`.
+    """
     names = quantizable(model) if tensors is None else list(tensors)
-    ranges = _extremes(model, frames, names)
-    return ranges if method == "minmax" else _percentiles(model, frames, ranges)
+    statistics = {name: Statistics() for name in names}
+    for index, name, values in _values(model, frames, names, "calibration"):
+        try:
+            statistics[name].see(values)
+        except ValueError as error:
+            raise Refused(
+                f"{name} is not finite on calibration frame {index} ({error}): the checkpoint has "
+                "diverged or overflows; evaluate it with python train/evaluate.py"
+            ) from error
+    if histograms:
+        for _, name, values in _values(model, frames, names, "histograms"):
+            statistics[name].count(values)
+    return statistics
 
 
 def quantizable(model: ModelProto) -> list[str]:
@@ -64,26 +95,64 @@ def quantizable(model: ModelProto) -> list[str]:
     return result
 
 
-def _run(
+def _values(
     model: ModelProto, frames: Sequence[Frame], names: list[str], what: str
-) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The values of `names`, frame by frame."""
-    session = load(expose(model, names))
-    feed = model.graph.input[0]
-    shape = tuple(dim.dim_value for dim in feed.type.tensor_type.shape.dim)[1:]
+) -> Iterator[tuple[int, str, NDArray[np.float32]]]:
+    """(frame's index, tensor's name, its values), one by one; use them before the next.
+
+    What would take more than MEMORY at once is taken in parts, each over all frames.
+    """
+    parts = split(names, tensor_bytes(model))
     varied = False
-    for frame in tqdm(frames, desc=what, unit="frame", disable=None):
-        if frame.dtype != np.uint8 or frame.shape != shape:
-            raise Refused(
-                f"a calibration frame is {frame.dtype} {list(frame.shape)}, the model takes uint8 "
-                f"{list(shape)}: fit frames to the model's size first"
-            )
-        varied = varied or bool(frame.min() != frame.max())
-        yield dict(zip(names, session.run(names, {feed.name: frame[None]}), strict=True))
+    progress = tqdm(total=len(parts) * len(frames), desc=what, unit="frame", disable=None)
+    for part in parts:
+        session = load(expose(model, part), lean=True)
+        for index, frame in enumerate(frames):
+            _check_fit(frame, model)
+            varied = varied or bool(frame.min() != frame.max())
+            feed = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(frame[None]))
+            # Session.run would return a copy of every tensor: twice the memory.
+            outputs = session.run_with_ort_values(part, {model.graph.input[0].name: feed})
+            while outputs:
+                yield index, part[-len(outputs)], outputs.pop(0).numpy()
+            progress.update()
+    progress.close()
     if not varied:
         raise Refused(
             "there is no calibration frame, or each is one flat colour (a camera cap, an empty "
             "render): give frames like those of the device with --data"
+        )
+
+
+def split(names: Sequence[str], sizes: Mapping[str, int]) -> list[list[str]]:
+    """Names in order, in parts whose `sizes` in bytes sum up to at most MEMORY."""
+    parts: list[list[str]] = [[]]
+    room = MEMORY
+    for name in names:
+        if sizes[name] > room and parts[-1]:
+            parts.append([])
+            room = MEMORY
+        parts[-1].append(name)
+        room -= sizes[name]
+    return parts
+
+
+def tensor_bytes(model: ModelProto) -> dict[str, int]:
+    """The size in memory of each FP32 tensor that a node computes."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {
+        value.name: 4 * math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*graph.value_info, *graph.output)
+    }
+
+
+def _check_fit(frame: Frame, model: ModelProto) -> None:
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    shape = tuple(dim.dim_value for dim in dims)[1:]
+    if frame.dtype != np.uint8 or frame.shape != shape:
+        raise Refused(
+            f"a calibration frame is {frame.dtype} {list(frame.shape)}, the model takes uint8 "
+            f"{list(shape)}: fit frames to the model's size first"
         )
 
 
@@ -96,36 +165,3 @@ def expose(model: ModelProto, names: Collection[str]) -> ModelProto:
         if name not in present:
             result.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return result
-
-
-def _extremes(model: ModelProto, frames: Sequence[Frame], names: list[str]) -> dict[str, Range]:
-    ranges = dict.fromkeys(names, (np.inf, -np.inf))
-    for index, values in enumerate(_run(model, frames, names, "calibration")):
-        for name, value in values.items():
-            low, high = float(value.min()), float(value.max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise Refused(
-                    f"{name} is not finite on calibration frame {index}: the checkpoint has "
-                    "diverged or overflows; evaluate it with python train/evaluate.py"
-                )
-            ranges[name] = (min(ranges[name][0], low), max(ranges[name][1], high))
-    return ranges
-
-
-def _percentiles(
-    model: ModelProto, frames: Sequence[Frame], ranges: dict[str, Range]
-) -> dict[str, Range]:
-    counts = {name: np.zeros(BINS, np.int64) for name in ranges}
-    for values in _run(model, frames, list(ranges), "histograms"):
-        for name, value in values.items():
-            counts[name] += np.histogram(value, BINS, ranges[name])[0]
-    return {name: cut(counts[name], *span) for name, span in ranges.items()}
-
-
-def cut(counts: NDArray[np.int64], low: float, high: float) -> Range:
-    """The range that keeps PERCENTILE of the counts, half of the rest cut from each tail."""
-    tail = counts.sum() * (1 - PERCENTILE / 100) / 2
-    first = int(np.searchsorted(np.cumsum(counts), tail, side="right"))
-    last = BINS - 1 - int(np.searchsorted(np.cumsum(counts[::-1]), tail, side="right"))
-    step = (high - low) / BINS
-    return low + first * step, high - (BINS - 1 - last) * step

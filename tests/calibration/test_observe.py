@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from calibration.execution import load
-from calibration.observe import BINS, PERCENTILE, cut, expose, observe, quantizable
+from calibration.observe import collect, expose, observe, quantizable, split, tensor_bytes
+from calibration.scheme import METHODS
+from calibration.tally import HALF
+from calibration.thresholds import PERCENTILE
 from engines.failures import Refused
 
 Frames = list[NDArray[np.uint8]]
@@ -37,12 +40,12 @@ def test_percentile_cuts_both_tails_to_within_a_bin(miniature: ModelProto, frame
     ranges = observe(miniature, frames, "percentile")
     tail = (100 - PERCENTILE) / 2
     for name, values in activations(miniature, frames).items():
-        step = (values.max() - values.min()) / BINS
+        step = np.abs(values).max() / HALF
         expected = np.percentile(values, [tail, 100 - tail], method="inverted_cdf")
         assert np.abs(np.array(ranges[name]) - expected).max() <= 1.01 * step, name
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_order_of_the_frames_does_not_change_a_bit(
     miniature: ModelProto, frames: Frames, method: str
 ) -> None:
@@ -125,21 +128,5 @@ def test_a_diverged_network_is_refused_with_the_tensor(
 
 
 def test_an_unknown_method_is_an_error(miniature: ModelProto, frames: Frames) -> None:
-    with pytest.raises(ValueError, match=r"entropy.*known: minmax, percentile"):
-        observe(miniature, frames, "entropy")
-
-
-def test_cut_drops_a_lone_outlier() -> None:
-    counts = np.zeros(BINS, np.int64)
-    counts[:1024] = 1000
-    counts[-1] = 1
-    low, high = cut(counts, 0.0, 2048.0)
-    assert (low, high) == (0.0, 1024.0)
-
-
-def test_cut_keeps_a_range_without_tails() -> None:
-    assert cut(np.full(BINS, 1000, np.int64), -1.0, 3.0) == (-1.0, 3.0)
-
-
-def test_cut_takes_a_constant_tensor() -> None:
-    assert cut(np.histogram([2.0, 2.0], BINS, (2.0, 2.0))[0], 2.0, 2.0) == (2.0, 2.0)
+    with pytest.raises(ValueError, match=r"qat.*known: minmax, average, percentile"):
+        observe(miniature, frames, "qat")
