@@ -23,10 +23,11 @@ import onnx
 from onnx import ModelProto
 
 from calibration.columns import fold_columns
-from calibration.observe import Range, quantizable
+from calibration.observe import quantizable
 from calibration.placement import ACTIVATIONS, INTEGER_OPERATORS, Flavour, float_nodes
 from calibration.rounding import round_depthwise
 from calibration.stem import read_bytes
+from calibration.tally import Range
 from calibration.wiring import Wiring
 from engines.failures import Refused
 
@@ -79,12 +80,7 @@ def quantize(
     belong to another graph, and `Refused` is raised.
     """
     _check_names(model, ranges, exclude)
-    float_model = ModelProto()
-    float_model.CopyFrom(model)
-    if flavour == "u8":
-        ranges = _with_shared_concats(model, ranges)
-        if read_bytes(float_model):
-            ranges |= {new: ranges[old] for new, old in fold_columns(float_model).items()}
+    float_model, ranges = prepared(model, ranges, flavour)
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
     if keep_sums:
         round_depthwise(float_model, kept, per_channel)
@@ -94,6 +90,19 @@ def quantize(
     del result.metadata_props[:]
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def prepared(
+    model: ModelProto, ranges: Mapping[str, Range], flavour: Flavour
+) -> tuple[ModelProto, Mapping[str, Range]]:
+    """The float graph as it is just before rounding, a copy, and the ranges that go with it."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    if flavour == "u8":
+        ranges = _with_shared_concats(model, ranges)
+        if read_bytes(result):
+            ranges |= {new: ranges[old] for new, old in fold_columns(result).items()}
+    return result, ranges
 
 
 def _quantized(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 
 from onnx import ModelProto
 
-from calibration.placement import Flavour
+from calibration.bias_correction import add_biases, check_channels
+from calibration.equalise import apply_factors
+from calibration.placement import Flavour, float_nodes
 from calibration.qdq import quantize
 from calibration.scheme import Scheme
 from engines.ranges import Ranges
@@ -19,8 +22,19 @@ def quantized(
     exclude: Collection[str] = (),
     target: str | None = None,
 ) -> ModelProto:
-    """A Q/DQ copy of a float graph as `ranges.key.method` says."""
+    """A Q/DQ copy of a float graph, repaired and rounded as `ranges` say; the graph stays.
+
+    A correction of what rounding a node's weights does is left out where the node stays in float.
+    Ranges, factors, biases or names of another network raise `Refused`.
+    """
     scheme = Scheme.parse(ranges.key.method)
+    repaired = copy.deepcopy(graph)
+    apply_factors(repaired, ranges.factors)
+    biases = ranges.biases.get(flavour, {})
+    check_channels(repaired, biases, "biases")
+    # What absorption moved is in the same numbers, and the float function needs it.
+    kept = set() if scheme.absorb else {*exclude, *float_nodes(repaired, flavour, target)}
+    add_biases(repaired, {name: added for name, added in biases.items() if name not in kept})
     return quantize(
-        graph, ranges.tensors, flavour, exclude, target, scheme.per_channel, scheme.keep_sums
+        repaired, ranges.tensors, flavour, exclude, target, scheme.per_channel, scheme.keep_sums
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ class Miniature:
         reach = options.get("dilations", [1])[0] * (kernel // 2)
         return self.add("Conv", f"{name}/Conv", data, *names, pads=[reach] * 4, **options)
 
+    def images(self) -> str:
+        """Frames of bytes as planes of [-1, 1]."""
+        frames = self.add("Cast", "Cast", "frames", to=TensorProto.FLOAT)
+        planes = self.add("Transpose", "Transpose", frames, perm=[0, 3, 1, 2])
+        level = self.constant("level", np.full((3, 1, 1), 127.5, np.float32))
+        return self.add("Div", "Div", self.add("Sub", "Sub", planes, level), level)
+
     def relu6(self, name: str, data: str) -> str:
         if name == "stem":
             self.constant("zero", np.array(0, np.float32))
@@ -50,15 +58,27 @@ class Miniature:
     def relu(self, name: str, data: str) -> str:
         return self.add("Relu", f"{name}/Relu", data)
 
+    def model(self, height: int, width: int) -> ModelProto:
+        """The network so far, with its last node's result as the logits [1, 5, height, width]."""
+        self.nodes[-1].output[0] = "logits"
+        size = [1, CLASSES, height, width]
+        graph = helper.make_graph(
+            self.nodes,
+            "miniature",
+            [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, *SIZE, 3])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, size)],
+            self.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
 
 @pytest.fixture(scope="session")
 def miniature() -> ModelProto:
     """uint8 [1, 32, 48, 3] -> logits [1, 5, 8, 12]: backbone with a residual, ASPP, decoder."""
     net = Miniature()
-    frames = net.add("Cast", "Cast", "frames", to=TensorProto.FLOAT)
-    planes = net.add("Transpose", "Transpose", frames, perm=[0, 3, 1, 2])
-    level = net.constant("level", np.full((3, 1, 1), 127.5, np.float32))
-    images = net.add("Div", "Div", net.add("Sub", "Sub", planes, level), level)
+    images = net.images()
     x = net.relu6("stem", net.conv("stem", images, (3, 16), 3, strides=[2, 2]))
     x = net.relu6("depth", net.conv("depth", x, (16, 16), 3, group=16, strides=[2, 2]))
     low = net.conv("point", x, (16, 24))
@@ -82,17 +102,22 @@ def miniature() -> ModelProto:
     x = net.add("Concat", "decoder/Concat", x, detail, axis=1)
     x = net.relu("refine", net.conv("refine", x, (40, 32)))
     net.conv("classifier", x, (32, CLASSES))
-    net.nodes[-1].output[0] = "logits"
-    graph = helper.make_graph(
-        net.nodes,
-        "miniature",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, *SIZE, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, CLASSES, 8, 12])],
-        net.weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return net.model(8, 12)
+
+
+@pytest.fixture
+def chain() -> Callable[[str], ModelProto]:
+    """Activation -> a network of its own: frames, dense "stem", depthwise "depth", "classifier"."""
+
+    def build(activation: str) -> ModelProto:
+        net = Miniature()
+        activate = getattr(net, activation)
+        x = activate("stem", net.conv("stem", net.images(), (3, 16), 3, strides=[2, 2]))
+        x = activate("depth", net.conv("depth", x, (16, 16), 3, group=16))
+        net.conv("classifier", x, (16, CLASSES))
+        return net.model(SIZE[0] // 2, SIZE[1] // 2)
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,91 @@
+"""Cross-layer equalisation: channels of one tensor brought to similar spans."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from calibration.bias_correction import check_channels
+from calibration.channels import Spans
+from calibration.links import Link, by_input, find_links, groups
+from calibration.wiring import Wiring
+from engines.failures import Refused
+from engines.ranges import Channels
+
+MARGIN = 0.1  # of a Clip's ceiling that stays free for frames that are brighter than these
+LARGEST = 8.0  # times that a channel is raised under a ceiling: other frames may wake it
+
+
+def find_factors(graph: ModelProto, spans: Spans) -> Channels:
+    """Factor per output channel of each convolution that heads a link, to divide its results by.
+
+    Args:
+        graph: The float graph, which stays as it is.
+        spans: Lowest and highest result of its convolutions (`channels.channel_spans`).
+    """
+    scaled = copy.deepcopy(graph)
+    wiring = Wiring(scaled)
+    factors = {}
+    for link in find_links(scaled):
+        made, read = _reaches(link, wiring)
+        ratio = np.divide(made, read, out=np.ones_like(made), where=(made > 0) & (read > 0))
+        found = _allowed(link, np.sqrt(ratio), spans[link.maker.name][1])
+        _divide(link, wiring, found)
+        factors[link.maker.name] = found.tolist()
+    return factors
+
+
+def apply_factors(graph: ModelProto, factors: Mapping[str, Sequence[float]]) -> None:
+    """Divide results of convolutions per channel, and multiply where they are read; in place.
+
+    Factors for a convolution that heads no link here, or of another number, raise `Refused`.
+    """
+    check_channels(graph, factors, "factors")
+    wiring = Wiring(graph)
+    links = {link.maker.name: link for link in find_links(graph)}
+    for name, values in factors.items():
+        if name not in links:
+            raise Refused(
+                f"there are calibrated factors for {name}, whose results others than one "
+                "convolution read in this graph: they belong to another network; calibrate again "
+                "with --data"
+            )
+        _divide(links[name], wiring, np.asarray(values))
+
+
+def _allowed(
+    link: Link, wanted: NDArray[np.float64], high: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """The factors next to `wanted` under which no channel [C] crosses a Clip's ceiling."""
+    if math.isinf(link.ceiling):
+        return wanted
+    limit = (1 - MARGIN) * link.ceiling
+    return np.where(high < limit, np.maximum(wanted, np.maximum(high / limit, 1 / LARGEST)), 1.0)
+
+
+def _reaches(link: Link, wiring: Wiring) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest weight that makes each channel of a link, and the largest that reads it: [C]."""
+    made = wiring.value(link.maker.input[1]).astype(np.float64)
+    read = by_input(wiring.value(link.reader.input[1]).astype(np.float64), groups(link.reader))
+    return np.abs(made).max(axis=(1, 2, 3)), np.abs(read).max(axis=(1, 3)).ravel()
+
+
+def _divide(link: Link, wiring: Wiring, factors: NDArray[np.float64]) -> None:
+    """The maker's weights and biases over `factors` [C], the reader's weights times them."""
+    for name in filter(None, link.maker.input[1:]):
+        value = wiring.value(name).astype(np.float64)
+        _write(wiring, name, value / factors.reshape(-1, *[1] * (value.ndim - 1)))
+    name, group = link.reader.input[1], groups(link.reader)
+    weight = wiring.value(name)
+    scaled = by_input(weight, group) * factors.reshape(group, 1, -1, 1)
+    _write(wiring, name, scaled.reshape(weight.shape))
+
+
+def _write(wiring: Wiring, name: str, value: NDArray[Any]) -> None:
+    wiring.constants[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
