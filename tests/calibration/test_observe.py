@@ -94,6 +94,41 @@ def test_memory_does_not_grow_with_the_frames(miniature: ModelProto) -> None:
     assert peak_memory(miniature, 48) < 1.2 * peak_memory(miniature, 3)
 
 
+def test_every_value_of_every_frame_is_counted(miniature: ModelProto, frames: Frames) -> None:
+    values = activations(miniature, frames)
+    for name, statistics in collect(miniature, frames).items():
+        assert statistics.counts.sum() == values[name].size, name
+        far = np.abs(values[name]).max()
+        twin = np.histogram(values[name], 64, (-far, far))[0]
+        assert np.abs(statistics.counts.reshape(64, -1).sum(axis=1) - twin).max() <= 4, name
+
+
+def test_tensors_that_do_not_fit_in_memory_at_once_are_taken_in_parts(
+    miniature: ModelProto, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = observe(miniature, frames, "mse")
+    monkeypatch.setattr("calibration.observe.MEMORY", 20_000)
+    sizes = tensor_bytes(miniature)
+    assert len(split(list(whole), sizes)) > 5
+    parts = observe(miniature, frames, "mse")
+    assert list(parts) == list(whole)
+    for name, span in parts.items():
+        # Convolutions that are exposed are not fused with what follows: another rounding.
+        assert span == pytest.approx(whole[name], rel=1e-3, abs=1e-4), name
+
+
+def test_parts_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calibration.observe.MEMORY", 10)
+    sizes = {"a": 4, "b": 6, "c": 1, "d": 99, "e": 5, "f": 5}
+    assert split(list(sizes), sizes) == [["a", "b"], ["c"], ["d"], ["e", "f"]]
+
+
+def test_sizes_are_those_of_the_values(miniature: ModelProto, frames: Frames) -> None:
+    sizes = tensor_bytes(miniature)
+    for name, values in activations(miniature, frames[:1]).items():
+        assert sizes[name] == values.nbytes, name
+
+
 def test_no_frames_are_refused(miniature: ModelProto) -> None:
     with pytest.raises(Refused, match="no calibration frame"):
         observe(miniature, [])
