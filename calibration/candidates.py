@@ -85,7 +85,7 @@ def graphs(bundle: Bundle) -> Iterator[Candidate]:
     for kind, (target, note) in GRAPHS.items():
         for file in bundle.manifest.files:
             if file.kind == "onnx" and (file.precision, file.flavour) == kind:
-                yield shipped(bundle, file, file.target or target, note)
+                yield shipped(bundle, file, file.target or target, note_of(bundle, file, note))
 
 
 def shipped(bundle: Bundle, file: BundleFile, target: str, note: str | None) -> Candidate:
@@ -96,6 +96,15 @@ def shipped(bundle: Bundle, file: BundleFile, target: str, note: str | None) -> 
         file.bytes, note, bundle.spec,
         lambda: OnnxRuntimeSession(bundle.read(file), bundle.spec, precision),
     )  # fmt: skip
+
+
+def note_of(bundle: Bundle, file: BundleFile, note: str | None) -> str | None:
+    """What a reader must know about a graph, with what a mixed one keeps in float."""
+    mixed = (bundle.manifest.provenance.get("mixed") or {}).get(file.flavour or "")
+    if file.precision != "mixed" or not mixed:
+        return note
+    kept = f"{len(mixed['float_convolutions'])} convolutions stay in float"
+    return f"{kept}; {note}" if note else kept
 
 
 def plans(bundle: Bundle) -> tuple[list[Candidate], list[str]]:

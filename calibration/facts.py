@@ -9,6 +9,8 @@ from calibration.numerals import size
 if TYPE_CHECKING:
     from calibration.report import Report
 
+FP16_MAX = 65504
+
 # What the words of a scheme mean (calibration/scheme.py).
 SCHEME_WORDS = {
     "minmax": "ranges from the lowest to the highest value seen",
@@ -68,7 +70,11 @@ def calibration_text(calibration: dict[str, Any]) -> str:
     """The provenance of the INT8 ranges in words."""
     digest = str(calibration.get("digest", "?"))[:16]
     method = calibration.get("method", "?")
-    return f"{method} over {calibration.get('frames', '?')} frames (sha256 {digest}…)"
+    text = f"{method} over {calibration.get('frames', '?')} frames (sha256 {digest}…)"
+    largest = calibration.get("largest_activation")
+    if largest:
+        text += f"; largest activation {largest['magnitude']:.0f}, FP16 holds {FP16_MAX}"
+    return text
 
 
 def words_of(methods: list[str]) -> list[tuple[str, str]]:

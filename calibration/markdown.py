@@ -80,11 +80,17 @@ def attempts_part(rows: Sequence[Row]) -> list[str]:
 def ranking_part(ranking: Ranking) -> list[str]:
     """The worst layers of one graph."""
     lines = [
-        (layer.name, layer.kind, number(layer.logits_db, 1), number(layer.sqnr_db, 1))
+        (
+            layer.name,
+            layer.kind,
+            number(layer.logits_db, 1),
+            number(layer.sqnr_db, 1),
+            f"{100 * layer.from_weights:.0f} %",
+        )
         for layer in ranking.layers
     ]
     title = f"## Layers that hurt most: {ranking.precision.upper()} {ranking.flavour}"
-    return [title, table(("Layer", "kind", "logits dB", "own dB"), lines)]
+    return [title, table(("Layer", "kind", "logits dB", "own dB", "from weights"), lines)]
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

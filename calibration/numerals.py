@@ -5,7 +5,9 @@ from __future__ import annotations
 
 def number(value: float | None, digits: int = 2, unknown: str = "–") -> str:
     """A number, or a dash where there is none; what rounds to nothing has no sign."""
-    return unknown if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+    if value is None:
+        return unknown
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 2) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PACKAGES = ("onnxruntime", "numpy", "av", "pillow")  # what scores and times depend on
 FORMAT = 2  # of the JSON; calibration/report.schema.json describes it
 CRF_MODES = ("off", "fast", "exact")
-WIDE = 40  # characters of the first column: the naive scheme's words fit
+WIDE = 43  # characters of the first column: the naive scheme's words fit
 NAMED = 3  # layers in the printed summary; the page has more
 
 
@@ -272,7 +272,7 @@ def line(row: Row) -> str:
     name = " ".join(part for part in (*parts, row.method) if part)
     worst = "-"
     if row.worst_class_drop is not None and (row.precision, row.crf) != ("fp32", None):
-        worst = f"{row.worst_class} {row.worst_class_drop:.2f}"
+        worst = f"{row.worst_class} {number(row.worst_class_drop)}"
     return (
         f"{name:{WIDE}}{row.target:13}{row.miou:7.2f}{number(row.drop, 2, '-'):>7}  {worst:20}"
         f"{number(row.boundary_f, 2, '-'):>9}{row.agreement:9.2f}"

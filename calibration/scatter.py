@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from calibration.charts import NARROWEST, Axis, span, ticks, tone
 from calibration.rows import Row
+from calibration.scheme import NAIVE
 
-WIDTH, HEIGHT = 460, 320  # SVG units: near a phone's pixels, so that text stays legible
+WIDTH, HEIGHT = 410, 350  # SVG units: near a phone's pixels, so that text stays legible
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 22, 42  # margins
-LETTER, LINE = 7.4, 15.0  # width of a letter and height of a line at 13 px
+LETTER, LINE = 9.2, 15.0  # width of a letter and height of a line at 13 px
 RADIUS = 6.0
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -74,7 +75,8 @@ def scatter(rows: Sequence[Row], max_drop: float) -> Scatter:
     shown = [-t.row.drop for t in timed if t.row.shipped]
     floor = min(*shown, -1.2 * max_drop, -NARROWEST)
     inside = [-t.row.drop for t in timed if -t.row.drop >= floor]
-    low, high = span([*inside, 0.0], NARROWEST)
+    near = [-max_drop] if max_drop <= NARROWEST else []  # a far limit would squeeze the rows
+    low, high = span([*inside, *near, 0.0], NARROWEST)
     up = Axis(low, high, HEIGHT - BOTTOM, TOP)
     limit = up(-max_drop) if low <= -max_drop <= high else None
     return Scatter(
@@ -114,7 +116,8 @@ def label_of(row: Row, beyond: bool) -> str:
     """Shipped rows bear their names, tries beyond the edge their scheme and loss."""
     if row.shipped:
         return row.name
-    return f"{row.method}: −{row.drop:.1f}" if beyond else ""
+    scheme = "naive" if row.method == str(NAIVE) else row.method
+    return f"{scheme}: −{row.drop:.1f}" if beyond else ""
 
 
 def room_for(label: str, spot: tuple[float, float], taken: list[Box]) -> tuple[float, float]:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import onnx
 
 from calibration.accuracy import spread
-from calibration.candidates import GRAPHS, fp32_of
+from calibration.bias_correction import add_biases
+from calibration.candidates import FLAVOURS, GRAPHS, fp32_of
+from calibration.equalise import apply_factors
+from calibration.placement import Flavour
+from calibration.scheme import Scheme
 from calibration.sensitivity import LayerError, rank_layers
 from engines.bundle import Bundle
 from engines.preprocess import fit_frame
+from engines.ranges import Ranges
 from scenes.dataset import Dataset
 
 WORST = 10  # layers shown
@@ -29,15 +34,30 @@ class Ranking:
 
 def rank(bundle: Bundle, dataset: Dataset, count: int) -> list[Ranking]:
     """Rank the layers of both flavours' INT8 graphs on `count` frames spread over the dataset."""
-    float_graph = onnx.load_model_from_string(bundle.read(fp32_of(bundle)))
     size = bundle.spec.input_size
     frames = [fit_frame(dataset[i].frame, size) for i in spread(len(dataset), count)]
     rankings = []
-    for flavour in ("u8", "s8"):
+    for flavour in FLAVOURS:
         file = bundle.manifest.find("onnx", precision="int8", flavour=flavour, target=None)
         if file is not None:
             graph = onnx.load_model_from_string(bundle.read(file))
-            layers = rank_layers(float_graph, graph, frames)[:WORST]
+            layers = rank_layers(float_graph(bundle, flavour), graph, frames)[:WORST]
             target, _ = GRAPHS["int8", flavour]
             rankings.append(Ranking("int8", flavour, target, len(frames), layers))
     return rankings
+
+
+def float_graph(bundle: Bundle, flavour: Flavour) -> onnx.ModelProto:
+    """The FP32 graph with the shipped scheme's channels, the same function: what was quantized.
+
+    A correction of biases is left out: it belongs to the error that the quantized layers make.
+    Absorption moves biases between layers, and its moves are recorded with the corrections.
+    """
+    graph = onnx.load_model_from_string(bundle.read(fp32_of(bundle)))
+    file = bundle.manifest.find("ranges")
+    if file is not None:
+        ranges = Ranges.load(bundle.root / file.name)
+        apply_factors(graph, ranges.factors)
+        if Scheme.parse(ranges.key.method).absorb:
+            add_biases(graph, ranges.biases.get(flavour, {}))
+    return graph

@@ -44,6 +44,8 @@ GRAPHS = {
     "fp16.onnx": ("fp16", None),
     "int8_u8.onnx": ("int8", "u8"),
     "int8_s8.onnx": ("int8", "s8"),
+    "mixed_u8.onnx": ("mixed", "u8"),
+    "mixed_s8.onnx": ("mixed", "s8"),
 }
 
 
@@ -205,6 +207,22 @@ def test_a_ruined_int8_graph_fails_the_gate_and_is_never_chosen(
     assert failure.startswith("INT8 CPU costs")
     assert result["verdict"].endswith("keep FP32, or build with --mixed --max-drop 5.0.")
     assert "FAILED" in capsys.readouterr().out
+    assert Bundle.open(root).choose_precision("cpu")[0] != "int8"
+
+
+def test_mixed_precision_stands_beside_int8_and_saves_the_day(
+    make_bundle: Callable[..., Path], data: str
+) -> None:
+    mixed = dict.fromkeys(("mixed_u8.onnx", "mixed_s8.onnx"), HEALTHY["int8_u8.onnx"])
+    root = make_bundle({"int8_u8.onnx": nearest_colour(SPEC, shift=1), **mixed})
+    code, result = run(root, data, "--max-drop", "5")
+    assert code == 3  # the bundle still ships an INT8 graph that is ruined
+    kinds = [(r["precision"], r["target"], r["method"]) for r in result["rows"][2:]]
+    assert kinds == [
+        ("int8", "cpu", "percentile"), ("int8", "tensorrt", "percentile"),
+        ("mixed", "cpu", "percentile"), ("mixed", "tensorrt", "percentile"),
+    ]  # fmt: skip
+    assert "over the limit of 5.0, but mixed precision" in result["verdict"]
     assert Bundle.open(root).choose_precision("cpu")[0] != "int8"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.ranges import Ranges, RangesKey
 from engines.spec import ModelSpec
 
+SCHEMA = json.loads(Path(script.__file__).with_name("report.schema.json").read_text())
 SIZE = (32, 48)
 NAMES = ("a", "b", "c", "d", "e")
 SPEC = ModelSpec(
@@ -86,10 +88,12 @@ def data(miniature: ModelProto, frames: list[NDArray[np.uint8]], tmp_path: Path)
 
 
 def run(root: Path, data: str, *flags: str) -> tuple[int, dict[str, Any]]:
-    """The command's exit code and its JSON."""
+    """The command's exit code and its JSON, which the schema describes."""
     out = root.parent / "report.json"
     code = script.main(["--bundle", str(root), "--data", data, "--json", str(out), *flags])
-    return code, json.loads(out.read_text())
+    report = dict(json.loads(out.read_text()))
+    jsonschema.validate(report, SCHEMA)
+    return code, report
 
 
 def test_tries_are_rows_for_contrast_and_the_naive_one_is_always_there(
@@ -124,6 +128,24 @@ def test_a_failing_try_fails_no_gate_and_tries_may_be_left_out(
     assert (code, result["gate"]["failures"]) == (0, [])
     _, result = run(root, data, "--max-drop", limit, "--rank-frames", "0", "--no-tries")
     assert all(row["shipped"] for row in result["rows"])
+
+
+def test_equal_inputs_give_equal_reports_but_for_times(
+    make_bundle: Callable[..., Path], data: str
+) -> None:
+    root = make_bundle()
+    first, second = (without_times(run(root, data, "--crf", "exact")[1]) for _ in range(2))
+    assert first == second
+    assert len(first["rankings"]) == 2
+
+
+def without_times(report: dict[str, Any]) -> dict[str, Any]:
+    for row in report["rows"]:
+        del row["p50_ms"], row["p99_ms"]
+    for key in ("measured_at", "verdict"):
+        del report[key]
+    del report["machine"]["load"]
+    return report
 
 
 def test_a_bad_scale_ranks_its_layer_first_and_fails_the_gate(
