@@ -6,7 +6,7 @@ wrong and the other graph has wrong in another way, or right, counts too. Where 
 mIoU against them is measured as well.
 
 Frames go through one at a time. Per frame FP32's mask stays, and its logits in FP16, whose rounding
-lies 70 dB below them (INT8's errors lie 15 to 40 below): 0.4 MB at 480x360 with 11 classes.
+lies 71 dB below them (the bundled model's INT8 noise: 31 to 34): 0.4 MB at 480x360, 11 classes.
 """
 
 from __future__ import annotations

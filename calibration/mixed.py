@@ -32,7 +32,7 @@ from engines.failures import GateFailed
 from engines.machine import describe_machine
 
 PREFIXES = (1, 2, 3, 5, 8, 13)
-RANKING_FRAMES = 4  # a layer's error is a mean over many pixels of each
+RANKING_FRAMES = 3  # a layer's error is a mean over many pixels of each
 CANDIDATES = 20  # graphs that are measured at most, the two ends not counted
 
 
