@@ -136,6 +136,25 @@ def test_s8_stores_weights_as_int8_with_one_scale_per_channel(
         assert wiring.shape(dequantize.input[1]) == (channels,)
 
 
+@pytest.mark.parametrize("flavour", ["u8", "s8"])
+def test_one_scale_per_weight_and_plain_rounding_are_worse(
+    miniature: ModelProto, frames: Frames, ranges: Ranges, flavour: Flavour
+) -> None:
+    naive = quantize(miniature, ranges, flavour, per_channel=False, keep_sums=False)
+    wiring = Wiring(naive)
+    for name in ("wide", "atrous", "branch"):
+        dequantize = wiring.producer[node(naive, f"{name}/Conv").input[1]]
+        codes, scale = (wiring.value(item).astype(float) for item in dequantize.input[:2])
+        weight = Wiring(miniature).value(f"{name}.weight").astype(float)
+        assert scale == pytest.approx(np.abs(weight).max() / 127, rel=1e-6)
+        np.testing.assert_allclose(codes, np.rint(weight / scale), atol=1)
+    assert sqnr(naive, miniature, frames) < sqnr(
+        quantize(miniature, ranges, flavour), miniature, frames
+    )
+    if flavour == "s8":
+        assert inspect_s8(naive) == []
+
+
 def test_s8_quantizes_the_identity_of_a_residual_alone(
     miniature: ModelProto, ranges: Ranges
 ) -> None:

@@ -57,14 +57,28 @@ def test_the_largest_tap_and_empty_channels_stay() -> None:
     assert not result[3].any()
 
 
+@given(weights)
+def test_with_one_scale_sums_are_right_too(weight: NDArray[np.float32]) -> None:
+    weight[np.abs(weight) < 1e-3] = 0
+    result = round_keeping_sums(weight, per_channel=False).astype(np.float64)
+    step = np.abs(weight).max() / 127
+    codes = result / (step or 1)
+    np.testing.assert_allclose(codes, np.rint(codes), atol=1e-3)
+    assert np.abs(codes).max(initial=0) <= 127.001
+    off = np.abs((result - weight).sum(axis=(1, 2, 3)))
+    assert np.all(off <= 0.501 * step + 1e-6)
+
+
 @pytest.mark.parametrize("flavour", ["u8", "s8"])
+@pytest.mark.parametrize("per_channel", [True, False])
 def test_the_quantizer_stores_these_codes(
-    miniature: ModelProto, frames: list[NDArray[np.uint8]], flavour: Flavour
+    miniature: ModelProto, frames: list[NDArray[np.uint8]], flavour: Flavour, per_channel: bool
 ) -> None:
-    graph = Wiring(quantize(miniature, observe(miniature, frames), flavour))
+    ranges = observe(miniature, frames)
+    graph = Wiring(quantize(miniature, ranges, flavour, per_channel=per_channel))
     original = Wiring(miniature).value("atrous.weight")
-    step = np.abs(original).max(axis=(1, 2, 3), keepdims=True) / 127
-    expected = np.rint(round_keeping_sums(original) / step)
+    step = np.abs(original).max(axis=(1, 2, 3) if per_channel else None, keepdims=True) / 127
+    expected = np.rint(round_keeping_sums(original, per_channel) / step)
     np.testing.assert_array_equal(graph.value("atrous.weight_quantized"), expected)
 
 
