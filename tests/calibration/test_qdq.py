@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
 from calibration.execution import load
-from calibration.observe import Range, observe
+from calibration.observe import observe
 from calibration.placement import Flavour
 from calibration.qdq import quantize
+from calibration.tally import Range
 from calibration.validator import inspect_s8
 from calibration.wiring import Wiring
 from engines.failures import Refused
