@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,13 @@ from onnx import ModelProto, numpy_helper
 from PIL import Image
 
 from calibration import report as script
+from calibration.channels import channel_spans
+from calibration.equalise import apply_factors, find_factors
 from calibration.observe import observe
 from calibration.quantized import quantized
 from calibration.scheme import NAIVE
-from engines.bundle import writing_bundle
+from calibration.weak_layers import float_graph
+from engines.bundle import Bundle, writing_bundle
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
@@ -33,6 +38,7 @@ SPEC = ModelSpec(
     (127.5,) * 3, (127.5,) * 3,
 )  # fmt: skip
 RUINED = "wide/Conv"
+EQUALISED = "minmax+equalise"
 
 
 def taken(graph: ModelProto, frames: list[NDArray[np.uint8]], method: str) -> Ranges:
@@ -42,31 +48,39 @@ def taken(graph: ModelProto, frames: list[NDArray[np.uint8]], method: str) -> Ra
 
 @pytest.fixture(scope="session")
 def ranges(miniature: ModelProto, frames: list[NDArray[np.uint8]]) -> dict[str, Ranges]:
-    return {method: taken(miniature, frames, method) for method in ("percentile", "minmax")}
+    found = {method: taken(miniature, frames, method) for method in ("percentile", "minmax")}
+    factors = find_factors(miniature, channel_spans(miniature, frames))
+    equalised = copy.deepcopy(miniature)
+    apply_factors(equalised, factors)
+    whole = taken(equalised, frames, "minmax")
+    key = dataclasses.replace(whole.key, method=EQUALISED)
+    return found | {EQUALISED: dataclasses.replace(whole, key=key, factors=factors)}
 
 
 @pytest.fixture
 def make_bundle(
     miniature: ModelProto, ranges: dict[str, Ranges], tmp_path: Path
 ) -> Callable[..., Path]:
-    """A bundle of the miniature that ships percentile and records min-max as a try."""
+    """A bundle of the miniature that ships a scheme and records min-max as a try."""
 
-    def make(ruin: Callable[[ModelProto], None] = lambda _: None) -> Path:
+    def make(
+        ruin: Callable[[ModelProto], None] = lambda _: None, scheme: str = "percentile"
+    ) -> Path:
         root = tmp_path / "bundle"
         with writing_bundle(root) as writer:
             whole = miniature.SerializeToString()
             writer.add_bytes("fp32.onnx", whole, "onnx", precision="fp32")
             for flavour in ("u8", "s8"):
-                graph = quantized(miniature, ranges["percentile"], flavour)
+                graph = quantized(miniature, ranges[scheme], flavour)
                 if flavour == "u8":
                     ruin(graph)
                 data = graph.SerializeToString()
                 facts = {"precision": "int8", "flavour": flavour}
                 writer.add_bytes(f"int8_{flavour}.onnx", data, "onnx", **facts)
-            for method, kind in (("percentile", "ranges"), ("minmax", "try")):
+            for method, kind in ((scheme, "ranges"), ("minmax", "try")):
                 ranges[method].save(writer.path(f"tries/{method}.json"))
                 writer.add(f"tries/{method}.json", kind)
-            origin = {"calibration": {"method": "percentile", "frames": 8, "digest": "ab"}}
+            origin = {"calibration": {"method": scheme, "frames": 8, "digest": "ab"}}
             writer.finish(Manifest(SPEC, "int8", (), origin, {"onnx": "1"}))
         return root
 
@@ -165,6 +179,25 @@ def test_a_bad_scale_ranks_its_layer_first_and_fails_the_gate(
     )
     for text in (page.read_text(), lines.read_text(), capsys.readouterr().out):
         assert RUINED in text
+
+
+def test_equalised_layers_are_compared_with_the_equalised_graph(
+    make_bundle: Callable[..., Path], data: str, miniature: ModelProto, ranges: dict[str, Ranges]
+) -> None:
+    factors = np.concatenate([np.log2(f) for f in ranges[EQUALISED].factors.values()])
+    assert np.abs(factors).max() > 0.5  # against the old channels that is an error of 8 dB
+    root = make_bundle(scheme=EQUALISED)
+    function = float_graph(Bundle.open(root), "u8")
+    assert function != miniature
+    frame = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
+    both = [
+        OnnxRuntimeSession(graph.SerializeToString(), SPEC, "float").run(frame)
+        for graph in (miniature, function)
+    ]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-4)
+    _, result = run(root, data, "--max-drop", "100", "--no-tries")
+    for ranking in result["rankings"]:
+        assert min(layer["sqnr_db"] for layer in ranking["layers"]) > 15
 
 
 def coarse_scale(graph: ModelProto) -> None:
