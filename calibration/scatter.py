@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibration.charts import NARROWEST, Axis, span, ticks, tone
-from calibration.rows import Row
+from calibration.rows import PLACES, Row
 from calibration.scheme import NAIVE
 
 WIDTH, HEIGHT = 410, 350  # SVG units: near a phone's pixels, so that text stays legible
@@ -102,9 +102,10 @@ def placed(timed: Sequence[Timed], across: Axis, up: Axis) -> list[Point]:
     spots = [(across(t.p50), min(up(-t.row.drop), float(HEIGHT - BOTTOM))) for t in timed]
     taken: list[Box] = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in spots]
     points = []
+    alone = len({t.row.target for t in timed}) == 1
     for one, (x, y) in zip(timed, spots, strict=True):
         beyond = -one.row.drop < up.low
-        label = label_of(one.row, beyond)
+        label = label_of(one.row, beyond, alone)
         label_x, label_y = room_for(label, (x, y), taken) if label else (x, y)
         x99 = across(min(one.p99, across.high)) if one.row.shipped else x
         own = one.row.shipped
@@ -112,10 +113,13 @@ def placed(timed: Sequence[Timed], across: Axis, up: Axis) -> list[Point]:
     return points
 
 
-def label_of(row: Row, beyond: bool) -> str:
-    """Shipped rows bear their names, tries beyond the edge their scheme and loss."""
+def label_of(row: Row, beyond: bool, alone: bool) -> str:
+    """Shipped rows bear their names, tries beyond the edge their scheme and loss.
+
+    Where one target is timed `alone`, names go without it.
+    """
     if row.shipped:
-        return row.name
+        return row.name.replace(f" {PLACES[row.target]}", "") if alone else row.name
     scheme = "naive" if row.method == str(NAIVE) else row.method
     return f"{scheme}: −{row.drop:.1f}" if beyond else ""
 

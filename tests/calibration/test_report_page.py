@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -169,13 +169,15 @@ def test_noise_does_not_look_like_a_cliff() -> None:
 def test_the_scatter_shows_what_was_timed() -> None:
     drawn = scatter.scatter(ROWS, max_drop=0.2)
     fp32, int8, refined, tried = drawn.points
-    assert [p.label for p in drawn.points[:3]] == ["FP32 CPU", "INT8 CPU", "INT8 CPU + CRF"]
+    assert [p.label for p in drawn.points[:3]] == ["FP32", "INT8", "INT8 + CRF"]
     assert int8.x < fp32.x < refined.x
     assert int8.y > fp32.y > refined.y  # downwards in SVG: lower mIoU
     assert int8.x < int8.x99
     assert (int8.x - drawn.left) / (fp32.x - drawn.left) == pytest.approx(0.5, abs=0.001)
     assert drawn.limit is not None
     assert fp32.y < drawn.limit < int8.y
+    gpu = dataclasses.replace(ROWS[1], target="tensorrt")
+    assert scatter.scatter([*ROWS, gpu], 0.2).points[0].label == "FP32 CPU"  # two targets
     assert tried.beyond
     assert (tried.y, tried.label) == (drawn.bottom, f"{SCRIPT}: −8.0")
 
@@ -200,6 +202,7 @@ def test_the_front_joins_what_nothing_else_beats() -> None:
     assert sorted(one.p50 for one in slow) == [20.0, 30.0, 40.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(5, 50)), min_size=1, max_size=6))
 def test_labels_stay_inside_the_chart(places: list[tuple[float, float]]) -> None:
     rows = [row("int8", (d, d, d), drop=d, p50_ms=t, p99_ms=t) for d, t in places]
@@ -258,6 +261,7 @@ def test_markdown_has_no_markup_from_names() -> None:
     assert cells == {10, 4}
 
 
+@settings(deadline=None)
 @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e4))
 def test_ticks_are_round_even_and_inside(low: float, width: float) -> None:
     marks = charts.ticks(low, low + width, 5)
