@@ -20,7 +20,7 @@ from engines.clip_probe import METADATA, Layer
 from engines.failures import Refused
 from engines.ranges import Ranges
 
-LAYERS = 8  # copying them out costs a probed frame 9 % of its time
+LAYERS = 8  # copied and counted they make a probed frame 1.35 times as dear (bundled model)
 LOWEST, HIGHEST = 0, 255  # codes
 
 

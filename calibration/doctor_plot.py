@@ -60,7 +60,7 @@ def light(axes: Axes, checkup: Checkup) -> None:
     axes.set(xlim=(-4, 259), yscale="log", xlabel="mean brightness", ylabel="sharpness")
     axes.set_title("Light and sharpness (dashed: limits)")
     if marked:
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower right")
 
 
 def likeness(axes: Axes, checkup: Checkup) -> None:

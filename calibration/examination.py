@@ -115,7 +115,7 @@ def _unreadable(examination: Examination) -> list[Finding]:
     total = len(bad) + len(examination.looks)
     reasons = "; ".join(list(bad.values())[:NAMED])
     text = (
-        f"{counted(len(bad), total)} unreadable: {reasons}: a copy that broke off, or labels that "
+        f"{counted(len(bad), total)} unreadable ({reasons}): a copy that broke off, or labels that "
         "do not belong to their frame; a calibration would stop there, so replace or delete them"
     )
     return [Finding("unreadable", text, tuple(bad))]

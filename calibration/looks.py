@@ -103,9 +103,9 @@ DEFECTS = (
 def look_findings(looks: Sequence[Look]) -> list[Finding]:
     """Every defect once, with the frames that have it; then what is wrong with all together.
 
-    A blank frame has no other defect.
+    A blank frame has no other defect, and a frame with a defect is not odd on top of it.
     """
-    findings = []
+    findings: list[Finding] = []
     for defect in DEFECTS:
         names = [
             look.name
@@ -115,8 +115,9 @@ def look_findings(looks: Sequence[Look]) -> list[Finding]:
         if names:
             text = f"{counted(len(names), len(looks))} {defect.what} ({listed(names)}): "
             findings.append(Finding(defect.code, text + defect.remedy, tuple(names)))
-    seen = [look for look in looks if not look.blank]
-    findings += _one_light(seen) + _outliers(seen)
+    told = {name for finding in findings for name in finding.frames}
+    findings += _one_light([look for look in looks if not look.blank])
+    findings += _outliers([look for look in looks if look.name not in told])
     return findings
 
 
