@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from calibration.frames import CalibrationFrames
+from engines.spec import ModelSpec
+from scenes.dataset import Colour, Scene
 
 SIZE = (32, 48)
 CLASSES = 5
@@ -127,3 +131,36 @@ def frames() -> list[NDArray[np.uint8]]:
     ramp = np.linspace(0, 255, SIZE[1])[None, :, None] * random.uniform(0.2, 1, (8, 1, 1, 3))
     noise = random.normal(0, 20, (8, *SIZE, 3))
     return list(np.clip(ramp + noise, 0, 255).astype(np.uint8))
+
+
+class Listed:
+    """A dataset of given frames."""
+
+    def __init__(self, frames: list[NDArray[np.uint8]]) -> None:
+        self.classes = tuple("abcde")
+        self.palette: tuple[Colour, ...] = ((0, 0, 0),) * CLASSES
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Scene:
+        frame = self.frames[index]
+        return Scene(str(index), frame, np.zeros(frame.shape[:2], np.uint8))
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[index] for index in range(len(self)))
+
+
+@pytest.fixture(scope="session")
+def miniature_spec() -> ModelSpec:
+    """The spec of `miniature`."""
+    middle = (127.5,) * 3
+    names = tuple("abcde")
+    return ModelSpec("miniature", "miniature", names, ((0, 0, 0),) * CLASSES, SIZE, middle, middle)
+
+
+@pytest.fixture(scope="session")
+def calibration_frames() -> Callable[[list[NDArray[np.uint8]]], CalibrationFrames]:
+    """Given frames as those of a dataset."""
+    return lambda frames: CalibrationFrames(Listed(frames), SIZE, range(len(frames)))

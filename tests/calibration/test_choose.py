@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,54 +10,28 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration import observe
-from calibration.calibrate import FLAVOURS, Calibration
+from calibration.calibrate import Calibration
 from calibration.choose import Try, choose, repairs
 from calibration.fidelity import Reference
 from calibration.frames import CalibrationFrames
+from calibration.placement import FLAVOURS
 from calibration.quantized import quantized
 from calibration.scheme import METHODS, Scheme
 from engines.failures import Refused
 from engines.ranges import Ranges
 from engines.spec import ModelSpec
-from scenes.dataset import Colour, Scene
 
 Frames = list[NDArray[np.uint8]]
 
-SPEC = ModelSpec(
-    name="miniature",
-    architecture="miniature",
-    classes=("a", "b", "c", "d", "e"),
-    palette=((0, 0, 0),) * 5,
-    input_size=(32, 48),
-    mean=(127.5,) * 3,
-    std=(127.5,) * 3,
-)
-
-
-class Listed:
-    """A dataset of given frames."""
-
-    classes: tuple[str, ...] = SPEC.classes
-    palette: tuple[Colour, ...] = SPEC.palette
-
-    def __init__(self, frames: Frames) -> None:
-        self.frames = frames
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Scene:
-        frame = self.frames[index]
-        return Scene(str(index), frame, np.zeros(frame.shape[:2], np.uint8))
-
-    def __iter__(self) -> Iterator[Scene]:
-        return (self[index] for index in range(len(self)))
-
 
 @pytest.fixture
-def calibration(miniature: ModelProto, frames: Frames) -> Calibration:
-    observed = CalibrationFrames(Listed(frames), SPEC.input_size, range(5))
-    return Calibration(miniature, "m", SPEC, observed)
+def calibration(
+    miniature: ModelProto,
+    miniature_spec: ModelSpec,
+    frames: Frames,
+    calibration_frames: Callable[[Frames], CalibrationFrames],
+) -> Calibration:
+    return Calibration(miniature, "m", miniature_spec, calibration_frames(frames[:5]))
 
 
 def test_given_schemes_are_tried_and_ranked(
