@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from calibration.placement import Flavour
+from calibration.placement import FLAVOURS, Flavour
 from calibration.scheme import NAIVE, Scheme
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Refused
@@ -35,7 +35,6 @@ GRAPHS: dict[tuple[str, str | None], tuple[str, str | None]] = {
     ("mixed", "u8"): ("cpu", None),
     ("mixed", "s8"): ("tensorrt", S8_NOTE),
 }
-FLAVOURS: tuple[Flavour, ...] = ("u8", "s8")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,11 @@ from scenes.dataset import Dataset
 def require_same_classes(data: str, dataset: Dataset, bundle: Bundle) -> None:
     """Raise `Refused` unless label i means the same thing in the frames and in the model."""
     theirs, ours = tuple(dataset.classes), bundle.spec.classes
+    if not theirs:
+        raise Refused(
+            f"{data} has no labels, so nothing can be scored: give --data labelled frames, as "
+            "camvid:DIR or folder:DIR"
+        )
     if theirs != ours:
         raise Refused(
             f"{data} has the classes {', '.join(theirs)}, but {bundle.spec.name} was trained on "

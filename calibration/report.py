@@ -167,8 +167,8 @@ def run(options: Options) -> Result:
     require_writable(bundle)
     machine = describe_machine(*PACKAGES)  # before measuring, so that the load is others'
     measured = measure(bundle, dataset, options.limit, options.tries, options.crf)
-    rankings = rank(bundle, dataset, options.rank_frames) if options.rank_frames else []
-    report = compose(options, bundle, len(dataset), limits, measured, rankings, machine)
+    ranked = rank(bundle, dataset, options.rank_frames) if options.rank_frames else ([], [])
+    report = compose(options, bundle, len(dataset), limits, measured, ranked, machine)
     bundle.add_report(as_json(report))
     write_pages(options, report, bundle)
     return Result(report, options.bundle, options.html)
@@ -180,7 +180,7 @@ def compose(
     images_in_split: int,
     limits: Limits,
     measured: Measured,
-    rankings: list[Ranking],
+    ranked: tuple[list[Ranking], list[str]],
     machine: dict[str, str | int | float],
 ) -> Report:
     """Judge what was measured, and put it all together."""
@@ -198,9 +198,9 @@ def compose(
         verdict=verdict(measured.rows, limits),
         gate=judge(measured.rows, limits),
         rows=measured.rows,
-        rankings=rankings,
+        rankings=ranked[0],
         worst_frames=measured.worst,
-        skipped=measured.skipped,
+        skipped=measured.skipped + ranked[1],
         power=measured.power,
         provenance=provenance(bundle),
         machine=machine,

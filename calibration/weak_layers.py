@@ -8,12 +8,13 @@ import onnx
 
 from calibration.accuracy import spread
 from calibration.bias_correction import add_biases
-from calibration.candidates import FLAVOURS, GRAPHS, fp32_of
+from calibration.candidates import GRAPHS, fp32_of
 from calibration.equalise import apply_factors
-from calibration.placement import Flavour
+from calibration.placement import FLAVOURS, Flavour
 from calibration.scheme import Scheme
 from calibration.sensitivity import LayerError, rank_layers
 from engines.bundle import Bundle
+from engines.failures import Refused
 from engines.preprocess import fit_frame
 from engines.ranges import Ranges
 from scenes.dataset import Dataset
@@ -32,19 +33,27 @@ class Ranking:
     layers: list[LayerError]
 
 
-def rank(bundle: Bundle, dataset: Dataset, count: int) -> list[Ranking]:
-    """Rank the layers of both flavours' INT8 graphs on `count` frames spread over the dataset."""
+def rank(bundle: Bundle, dataset: Dataset, count: int) -> tuple[list[Ranking], list[str]]:
+    """Both flavours' INT8 graphs, on `count` frames spread over the dataset.
+
+    Also says why a graph was not ranked, as one that belongs to another build: the rest of a
+    report is minutes of measuring, and true without this.
+    """
     size = bundle.spec.input_size
     frames = [fit_frame(dataset[i].frame, size) for i in spread(len(dataset), count)]
-    rankings = []
+    rankings, skipped = [], []
     for flavour in FLAVOURS:
         file = bundle.manifest.find("onnx", precision="int8", flavour=flavour, target=None)
         if file is not None:
             graph = onnx.load_model_from_string(bundle.read(file))
-            layers = rank_layers(float_graph(bundle, flavour), graph, frames)[:WORST]
+            try:
+                layers = rank_layers(float_graph(bundle, flavour), graph, frames)[:WORST]
+            except Refused as error:
+                skipped.append(f"layers of {file.name}: {error}")
+                continue
             target, _ = GRAPHS["int8", flavour]
             rankings.append(Ranking("int8", flavour, target, len(frames), layers))
-    return rankings
+    return rankings, skipped
 
 
 def float_graph(bundle: Bundle, flavour: Flavour) -> onnx.ModelProto:

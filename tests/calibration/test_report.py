@@ -305,6 +305,24 @@ def test_a_graph_that_gives_no_number_is_refused(
     assert "the int8 s8 graph gives logits that are not finite" in capsys.readouterr().err
 
 
+def test_graphs_that_are_not_quantized_have_no_layers_to_rank_and_the_report_says_so(
+    make_bundle: Callable[..., Path], data: str
+) -> None:
+    _, result = run(make_bundle(), data, "--max-drop", "100", "--rank-frames", "1")
+    assert result["rankings"] == []
+    assert [reason.partition(":")[0] for reason in result["skipped"]] == [
+        "layers of int8_u8.onnx", "layers of int8_s8.onnx",
+    ]  # fmt: skip
+
+
+def test_pictures_without_labels_are_refused(
+    make_bundle: Callable[..., Path], data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = data.replace("camvid:", "images:")
+    assert script.main(["--bundle", str(make_bundle()), "--data", pictures]) == 6
+    assert "has no labels" in capsys.readouterr().err
+
+
 def test_an_empty_split_is_refused(
     make_bundle: Callable[..., Path], data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
