@@ -36,7 +36,8 @@ def _foldable(node: NodeProto, wiring: Wiring) -> bool:
         return False
     weights = maker.input[1:]
     return (
-        len(wiring.consumers[maker.output[0]]) == 1
+        list(node.output[1:]) == []  # others would be a training graph's statistics
+        and len(wiring.consumers[maker.output[0]]) == 1
         and all(name in wiring.constants for name in (*weights, *node.input[1:]))
         and all(len(wiring.consumers[name]) == 1 for name in weights)
     )

@@ -5,7 +5,8 @@ average. Rounding the taps to INT8 one by one shifts their sum, and with it the 
 0.87 steps (root mean square) times the input's mean; where taps nearly cancel, as in edge
 detectors, that can outweigh the signal. So a few taps, those nearest to the middle between two
 codes, are rounded the other way until the sum is right to half a step. On CamVid frames an INT8
-drop of 0.69 mIoU points (u8) and 0.76 (s8) became 0.00 and 0.09.
+drop of 0.69 mIoU points (u8) and 0.76 (s8) became 0.00 and 0.09. With one scale per weight the
+logits went from 12.3 to 23.5 dB (u8), 12.2 to 23.2 (s8).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
+from calibration.batch_norm import fold_batch_norms
 from engines.failures import Refused
 from engines.spec import ModelSpec
 from export.contract import INPUT, OUTPUT, require_contract
@@ -34,7 +35,8 @@ def read_untrusted(path: Path, spec: ModelSpec | None = None) -> ModelProto:
 
     With a `spec`, the graph's sizes must be those of the spec.
     External data inside the file's own folder is embedded, the input and output are renamed to
-    `frames` and `logits`, unnamed nodes get names, and older opsets are raised to this project's.
+    `frames` and `logits`, unnamed nodes get names, batch norms are folded into the convolutions
+    before them, and older opsets are raised to this project's.
     """
     model = _parse(path)
     _check_operators(model, path)
@@ -47,6 +49,7 @@ def read_untrusted(path: Path, spec: ModelSpec | None = None) -> ModelProto:
     strip(model)
     _rename_ends(model)
     _name_nodes(model)
+    fold_batch_norms(model)
     return model
 
 

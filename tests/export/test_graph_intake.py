@@ -72,6 +72,22 @@ def test_a_good_file_comes_in_and_computes_the_same(tmp_path: Path, opset: int) 
     np.testing.assert_allclose(load(model).run(None, {"frames": frame})[0], expected, rtol=1e-5)
 
 
+def test_batch_norms_are_folded(tmp_path: Path) -> None:
+    original = foreign()
+    original.graph.node[2].output[0] = "raw"
+    statistics = [("gain", 2.0), ("shift", 1.0), ("mean", 0.5), ("variance", 4.0)]
+    for name, value in statistics:
+        tensor = numpy_helper.from_array(np.full(2, value, np.float32), name)
+        original.graph.initializer.append(tensor)
+    norm = helper.make_node("BatchNormalization", ["raw", *dict(statistics)], ["c"])
+    original.graph.node.insert(3, norm)
+    model = read_untrusted(written(tmp_path, original), SPEC)
+    assert "BatchNormalization" not in [node.op_type for node in model.graph.node]
+    frame = np.random.default_rng(1).integers(0, 256, (1, 32, 48, 3), np.uint8)
+    expected = load(original).run(None, {"image": frame})[0]
+    np.testing.assert_allclose(load(model).run(None, {"frames": frame})[0], expected, rtol=1e-4)
+
+
 def test_every_node_gets_a_name_of_its_own(tmp_path: Path) -> None:
     original = foreign()
     for node in original.graph.node:
