@@ -1,4 +1,17 @@
-"""Cross-layer equalisation: channels of one tensor brought to similar spans."""
+"""Cross-layer equalisation: weights that make a channel and weights that read it, made alike.
+
+Along a link (`links`) channel i may be divided by f[i] > 0 where it is made if its readers multiply
+by f[i]. With f[i] = sqrt(largest weight that makes i / largest that reads it) both get the same
+largest weight (Nagel et al. 2019, arXiv 1906.04721, section 4.1), so that one scale suits all
+channels. Links are treated in graph order, once: four rounds gave 24.6 dB where one gave 24.7.
+
+A Relu passes factors through. Clip(0, 6) does so only below its ceiling. It stays, as other
+activations would not fuse, and nothing is moved across the ceiling: channels that come within 10 %
+of it on real frames keep factor 1, others are raised at most to there.
+
+Bundled model, SQNR of the logits in u8 on 6 CamVid frames with one scale per weight: 23.4 -> 24.7
+dB, with plain rounding 12.3 -> 15.1, with bias correction 26.3 -> 27.2.
+"""
 
 from __future__ import annotations
 
