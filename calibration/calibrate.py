@@ -21,10 +21,8 @@ from engines.spec import ModelSpec
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from calibration.placement import Flavour
     from calibration.tally import Range, Statistics
 
-FLAVOURS: tuple[Flavour, ...] = ("u8", "s8")
 TOOLS = ("numpy", "onnx", "onnxruntime", "av")
 
 
@@ -134,6 +132,8 @@ class Calibration:
         self, repaired: _Repaired, tensors: Mapping[str, Range], scheme: Scheme
     ) -> dict[str, Channels]:
         """What is to be added to biases, flavour by flavour: absorption's share and correction."""
+        from calibration.placement import FLAVOURS
+
         biases: dict[str, Channels] = {}
         if repaired.biases:
             biases |= dict.fromkeys(FLAVOURS, repaired.biases)

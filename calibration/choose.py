@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from calibration.calibrate import FLAVOURS, Calibration
+from calibration.calibrate import Calibration
 from calibration.scheme import METHODS, Scheme
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _tries(calibration: Calibration, reference: Reference, schemes: Iterable[Sch
 
 
 def _try(calibration: Calibration, reference: Reference, scheme: Scheme) -> Try:
+    from calibration.placement import FLAVOURS
     from calibration.quantized import quantized
 
     started = time.perf_counter()

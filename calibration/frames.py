@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from engines.failures import Refused
 from engines.preprocess import fit_frame
-from scenes.dataset import Dataset, open_dataset
+from scenes.dataset import Dataset, Labels, open_dataset
 
 MINIMUM = 16  # below this a single odd frame decides the ranges
 RECOMMENDED = 100
-HELD_OUT = 40  # frames to judge schemes on: nine schemes in two flavours take a minute or two
+HELD_OUT = 40  # frames to judge schemes on
 FLAT = 2.0  # grey levels of deviation; a lens cap or a black frame has less
 
 
@@ -68,6 +68,11 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
             return [self[i] for i in range(*index.indices(len(self)))]
         return fit_frame(self._dataset[self._indices[index]].frame, self._size)
 
+    @property
+    def truths(self) -> Sequence[Labels]:
+        """The labels [H, W] of each frame at their own size, decoded on access."""
+        return Truths(self._dataset, self._indices)
+
     def digest(self) -> str:
         """Sha256 over the frames' pixels, the same in any order; flat frames raise `Refused`."""
         hashes = []
@@ -81,6 +86,25 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
                 "check the camera and the files, then calibrate again"
             )
         return hashlib.sha256(b"".join(sorted(hashes))).hexdigest()
+
+
+class Truths(Sequence[Labels]):
+    """Labels of some frames of a dataset; where nothing is labelled, all of them are ignore."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self._dataset, self._indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Labels: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Labels]: ...
+    def __getitem__(self, index: int | slice) -> Labels | list[Labels]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._dataset[self._indices[index]].labels
 
 
 def divide(count: int, limit: int, held_out: int) -> tuple[list[int], list[int]]:

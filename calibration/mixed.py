@@ -12,7 +12,7 @@ graph, scored on held-out frames and probed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from onnx import ModelProto
 from tqdm import tqdm
 
 from calibration.fidelity import Reference
-from calibration.mixed_trials import Build, Point, Trials, key_of
+from calibration.mixed_trials import Build, Point, Trials, key_of, point_from_json
 from calibration.noise_model import NoiseModel
 from calibration.placement import Flavour
 from calibration.probes import MILLISECONDS, SHARE, FloatShare, Probe, multiply_adds
@@ -59,6 +59,14 @@ class MixedSearch:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return dataclasses.asdict(self)
+
+
+def search_from_json(data: Mapping[str, Any]) -> MixedSearch:
+    """The inverse of `MixedSearch.to_json`; other data raises ValueError, TypeError or KeyError."""
+    ends = {name: point_from_json(data[name]) for name in ("int8", "whole")}
+    points = {name: [point_from_json(item) for item in data[name]] for name in ("tried", "front")}
+    layers = [LayerError(**item) for item in data["layers"]]
+    return MixedSearch(**{**data, **ends, **points, "layers": layers})
 
 
 def search(

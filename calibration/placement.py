@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto
 from calibration.wiring import Wiring, attribute
 
 Flavour = Literal["u8", "s8"]
+FLAVOURS: tuple[Flavour, ...] = ("u8", "s8")
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Clip", "Relu")  # fused into the convolution before them
 INTEGER_OPERATORS = frozenset(("Conv", "Clip", "Relu", "Add", "Concat", "MaxPool"))

@@ -1,8 +1,8 @@
 """Build a bundle: one checkpoint becomes verified graphs and the engines this machine can make.
 
-Every build writes all ONNX precisions; --fp32, --fp16 or --int8 picks the precision of the engines.
-INT8 needs real frames: the bundled model's ranges ship beside its weights, for any other model
-give --data.
+Every build writes all ONNX precisions; --fp32, --fp16, --int8 or --mixed picks the engines'.
+INT8 needs real frames: what was found for a bundled model ships beside its weights; for any other
+give --data. --mixed keeps in float what costs too much: the cheapest graph within --max-drop.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Options:
     data: str | None = None
     split: str = "train"
     frames: int = 200
-    method: str = "percentile"
+    scheme: str = "auto"
+    max_drop: float = 0.3
     save_ranges: bool = False
     target: str = "auto"
     out: Path | None = None
@@ -44,6 +45,8 @@ class Options:
             raise UsageError("give one of --model, --checkpoint and --onnx, not several")
         if self.save_ranges and self.data is None:
             raise UsageError("--save-ranges keeps ranges taken from frames: add --data SPEC")
+        if not self.max_drop >= 0:
+            raise UsageError(f"--max-drop: a limit is 0 points or more, got {self.max_drop}")
         if self.frames < 1 or self.workspace_mb < 1:
             raise UsageError("--frames and --workspace-mb must be at least 1")
 
@@ -53,7 +56,7 @@ def parse(argv: list[str] | None) -> Options:
     default = Options()
     p = parser(__doc__, "python export/build_engine.py --int8 --data camvid:DIR")
     precision = p.add_mutually_exclusive_group()
-    for name in ("fp32", "fp16", "int8"):
+    for name in ("fp32", "fp16", "int8", "mixed"):
         precision.add_argument(
             f"--{name}", dest="precision", action="store_const", const=name, help=f"{name} engines"
         )
@@ -62,12 +65,19 @@ def parse(argv: list[str] | None) -> Options:
     source.add_argument("--checkpoint", type=Path, metavar="F", help="a .safetensors checkpoint")
     source.add_argument("--onnx", type=Path, metavar="F", help="an ONNX graph; needs no torch")
     calibration = p.add_argument_group("calibration")
-    calibration.add_argument("--data", metavar="SPEC", help="frames: camvid:DIR, folder:DIR")
+    calibration.add_argument("--data", metavar="SPEC", help="images:DIR, folder:DIR, camvid:DIR")
     calibration.add_argument("--split", default=default.split, help="(default: %(default)s)")
     calibration.add_argument("--frames", type=int, default=default.frames, metavar="N")
-    calibration.add_argument("--method", default=default.method, choices=("minmax", "percentile"))
     calibration.add_argument(
-        "--save-ranges", action="store_true", help="also keep the ranges beside the checkpoint"
+        "--scheme", default=default.scheme, metavar="SCHEME", type=scheme,
+        help="auto tries them all on held-out frames; or one, e.g. percentile, mse+equalise+bias",
+    )  # fmt: skip
+    calibration.add_argument(
+        "--max-drop", type=float, default=default.max_drop, metavar="X",
+        help="points of mIoU that a mixed graph may lose (default: %(default)s)",
+    )  # fmt: skip
+    calibration.add_argument(
+        "--save-ranges", action="store_true", help="also keep what was found beside the checkpoint"
     )
     engines = p.add_argument_group("engines")
     engines.add_argument("--target", default=default.target, choices=TARGETS)
@@ -75,6 +85,13 @@ def parse(argv: list[str] | None) -> Options:
     engines.add_argument("--workspace-mb", type=int, default=default.workspace_mb, metavar="MB")
     p.set_defaults(precision=default.precision)
     return Options(**vars(p.parse_args(argv)))
+
+
+def scheme(text: str) -> str:
+    """`auto`, or a scheme as it is spelled canonically."""
+    from calibration.scheme import Scheme
+
+    return text if text == "auto" else str(Scheme.parse(text))
 
 
 def run(options: Options) -> BuildResult:

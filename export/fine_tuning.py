@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from calibration.calibrate import TOOLS
 from calibration.frames import RECOMMENDED, CalibrationFrames
-from calibration.observe import Range, observe
+from calibration.observe import observe
 from calibration.placement import is_depthwise
 from calibration.qdq import SMALLEST_RANGE, quantize
+from calibration.tally import Range
 from calibration.validator import QUANTIZERS
 from calibration.wiring import Wiring
 from engines.preprocess import VERSION

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.calibrate import ranges_from_frames, shipped_ranges
-from calibration.frames import RECOMMENDED, CalibrationFrames
 from engines.bundle import BundleWriter, Golden, writing_bundle
+from engines.failures import UsageError
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
-from engines.ranges import Ranges
 from engines.spec import ModelSpec
+from export.calibrated import Calibrated
+from export.calibrating import Frames as CalibrationData
+from export.calibrating import calibrate, open_frames, shipped
+from export.graphs import add_graph, add_int8, add_mixed
+from export.half import largest_activation, to_half
+from export.mixing import search_mixed
+from export.progress import tell
 from export.source import Origin, find_origin, load_source
 from export.targets import Build, EngineRow, build_engines, require_library
 
@@ -74,8 +78,9 @@ def build(options: Options) -> BuildResult:
     out = options.out or Path("artifacts", origin.spec.name)
     # What can be known to fail is found out before minutes of work, not after.
     require_library(options.target)
-    frames = _calibration_frames(options, origin.spec)
-    shipped = None if frames is not None else _shipped_ranges(options, origin)
+    frames = open_frames(options, origin)
+    if frames is None:
+        shipped(options, origin)
     golden = golden_frames(origin.spec)
     with writing_bundle(out) as writer:
         tell(f"reading {origin.path}")
@@ -85,28 +90,24 @@ def build(options: Options) -> BuildResult:
             writer.add_bytes(name, origin.path.read_bytes(), "checkpoint")
         add_graph(writer, "fp32.onnx", source.graph, precision="fp32")
         tell("FP16 graph")
-        _add_half(writer, source.graph)
-        ranges = shipped
-        if frames is not None:
-            ranges = _calibrate(options, origin, source.graph, frames, out / "ranges.json")
-        if ranges is not None:
+        add_graph(writer, "fp16.onnx", to_half(source.graph), precision="fp16")
+        found = _calibrated(options, origin, source.graph, frames, out)
+        mixed = {}
+        if found is not None:
             tell("INT8 graphs")
-            _add_int8(writer, source.graph, ranges)
+            add_int8(writer, source.graph, found)
+            required = options.precision == "mixed"
+            mixed = add_mixed(writer, source.graph, found, options.max_drop, required)
         agreement = _add_golden(writer, origin.spec, golden)
         tell(f"{options.precision} engines")
         plan = Build(writer, origin.spec, options.precision, options.workspace_mb)
         engines = build_engines(plan, options.target)
-        writer.finish(_manifest(options, origin, ranges, agreement))
-    if options.save_ranges and ranges is not None:
-        ranges.save(origin.ranges)
+        writer.finish(_manifest(options, origin, found, mixed, agreement))
+    if options.save_ranges and found is not None:
+        found.save(origin.path)
     parity = None if source.parity is None else source.parity.to_json()
     seconds = time.perf_counter() - started
     return BuildResult(out, options.precision, engines, parity, agreement, seconds)
-
-
-def tell(text: str) -> None:
-    """One line of progress on stderr."""
-    print(f"  {text} ...", file=sys.stderr, flush=True)
 
 
 def golden_frames(spec: ModelSpec) -> Frames:
@@ -117,64 +118,28 @@ def golden_frames(spec: ModelSpec) -> Frames:
     return [camera.scene(index).frame for index in GOLDEN_INDICES]
 
 
-def _calibration_frames(options: Options, spec: ModelSpec) -> CalibrationFrames | None:
-    if options.data is None:
-        return None
-    frames = CalibrationFrames.open(options.data, options.split, spec.input_size, options.frames)
-    if len(frames) < RECOMMENDED:
-        tell(f"WARNING: only {len(frames)} calibration frames, better {RECOMMENDED} or more")
-    return frames
-
-
-def _shipped_ranges(options: Options, origin: Origin) -> Ranges | None:
-    """The ranges beside the source file; None only if INT8 is not asked for."""
-    if options.precision != "int8" and not origin.ranges.is_file():
-        tell("no calibration data: the INT8 graphs are left out (give --data to have them)")
-        return None
-    return shipped_ranges(origin.ranges, origin.digest, origin.spec)
-
-
-def _calibrate(
+def _calibrated(
     options: Options,
     origin: Origin,
     graph: onnx.ModelProto,
-    frames: CalibrationFrames,
-    cache: Path,
-) -> Ranges:
-    tell(f"calibrating on {len(frames)} frames of {options.data}")
-    ranges, cached = ranges_from_frames(
-        graph, origin.digest, origin.spec, frames, options.method, cache
-    )
-    if cached:
-        tell("the same ranges are in the bundle already: taken from there")
-    return ranges
-
-
-def _add_half(writer: BundleWriter, graph: onnx.ModelProto) -> None:
-    from export.half import to_half
-
-    add_graph(writer, "fp16.onnx", to_half(graph), precision="fp16")
-
-
-def _add_int8(writer: BundleWriter, graph: onnx.ModelProto, ranges: Ranges) -> None:
-    from calibration.qdq import quantize
-    from calibration.validator import validate_s8
-    from export.half import to_half
-
-    facts = {"precision": "int8"}
-    cpu = quantize(graph, ranges.tensors, "u8")
-    add_graph(writer, "int8_u8.onnx", cpu, flavour="u8", **facts)
-    for name, target in (("int8_s8.onnx", None), ("int8_s8_rtx.onnx", "tensorrt-rtx")):
-        typed = to_half(quantize(graph, ranges.tensors, "s8", target=target))
-        validate_s8(typed)
-        add_graph(writer, name, typed, flavour="s8", target=target, **facts)
-    ranges.save(writer.path("ranges.json"))
-    writer.add("ranges.json", "ranges")
-
-
-def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: str | None) -> None:
-    """Serialise a graph into the bundle."""
-    writer.add_bytes(name, graph.SerializeToString(deterministic=True), "onnx", **facts)
+    frames: CalibrationData | None,
+    out: Path,
+) -> Calibrated | None:
+    """What the INT8 graphs are made from: found on `frames`, else what ships with the source."""
+    found = shipped(options, origin) if frames is None else None
+    if frames is not None:
+        found = calibrate(options, origin, graph, frames, out)
+    if options.precision == "mixed" and found is not None and not found.mixed:
+        if frames is None:
+            raise UsageError(
+                "--mixed searches on real frames, and no search ships with this model: add "
+                "--data folder:DIR or --data camvid:DIR"
+            )
+        mixed = search_mixed(
+            graph, found.ranges, origin.spec, frames.held_out, options.max_drop, out
+        )
+        found = replace(found, mixed=mixed)
+    return found
 
 
 def _add_golden(writer: BundleWriter, spec: ModelSpec, frames: Frames) -> dict[str, float]:
@@ -203,23 +168,34 @@ def _labels(graph: bytes, spec: ModelSpec, frames: Frames) -> Masks:
 
 
 def _manifest(
-    options: Options, origin: Origin, ranges: Ranges | None, agreement: dict[str, float]
+    options: Options,
+    origin: Origin,
+    found: Calibrated | None,
+    mixed: dict[str, Any],
+    agreement: dict[str, float],
 ) -> Manifest:
     provenance: dict[str, Any] = {
         "source": origin.path.name,
         "source_sha256": origin.digest,
-        "calibration": None
-        if ranges is None
-        else {
-            "frames": ranges.frame_count,
-            "method": ranges.key.method,
-            "digest": ranges.key.frames,
-        },
+        "calibration": None if found is None else _calibration(found),
+        "mixed": {"max_drop": options.max_drop, **mixed} if mixed else None,
         "golden_agreement": agreement,
         "platform": f"{platform.system()}-{platform.machine()}".lower(),
         "python": platform.python_version(),
     }
     return Manifest(origin.spec, options.precision, (), provenance, _tools())
+
+
+def _calibration(found: Calibrated) -> dict[str, Any]:
+    """How the INT8 ranges came about; the largest activation is what FP16 has to hold (65504)."""
+    tensor, magnitude = largest_activation(found.ranges.tensors)
+    return {
+        "frames": found.ranges.frame_count,
+        "method": found.ranges.key.method,
+        "digest": found.ranges.key.frames,
+        "tried": [ranges.key.method for ranges in found.tries],
+        "largest_activation": {"tensor": tensor, "magnitude": magnitude},
+    }
 
 
 def _tools() -> dict[str, str]:

@@ -28,11 +28,6 @@ class Origin:
     digest: str
     spec: ModelSpec
 
-    @property
-    def ranges(self) -> Path:
-        """Where calibration ranges that ship with this file stand."""
-        return self.path.with_suffix(".ranges.json")
-
 
 @dataclass(frozen=True)
 class Source:

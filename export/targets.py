@@ -62,7 +62,7 @@ def build_engines(build: Build, target: str) -> list[EngineRow]:
 
 
 def _cpu(build: Build) -> EngineRow:
-    flavour = "u8" if build.precision == "int8" else None
+    flavour = "u8" if build.precision in ("int8", "mixed") else None
     file = build.writer.find("onnx", precision=build.precision, flavour=flavour, target=None)
     started = time.perf_counter()
     OnnxRuntimeSession(build.writer.read(file), build.spec, build.precision).close()
@@ -72,7 +72,7 @@ def _cpu(build: Build) -> EngineRow:
 
 def _plan(build: Build, target: str) -> EngineRow:
     library = load_library(target)
-    flavour = "s8" if build.precision == "int8" else None
+    flavour = "s8" if build.precision in ("int8", "mixed") else None
     facts = {"precision": build.precision, "flavour": flavour}
     own = build.writer.search("onnx", target=target, **facts)
     source = own or build.writer.find("onnx", target=None, **facts)

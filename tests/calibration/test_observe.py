@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
@@ -127,6 +131,67 @@ def test_sizes_are_those_of_the_values(miniature: ModelProto, frames: Frames) ->
     sizes = tensor_bytes(miniature)
     for name, values in activations(miniature, frames[:1]).items():
         assert sizes[name] == values.nbytes, name
+
+
+LARGE = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnx
+from calibration.execution import load
+from calibration.observe import collect, tensor_bytes, quantizable
+from calibration.scheme import METHODS
+from calibration.thresholds import find_range
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1000
+
+model = onnx.load(sys.argv[1])
+random = np.random.default_rng(0)
+frames = [random.integers(0, 256, (360, 480, 3), np.uint8) for _ in range(int(sys.argv[2]))]
+load(model).run(None, {"frames": frames[0][None]})
+before = peak()
+for item in collect(model, frames).values():
+    for method in METHODS:
+        find_range(item, method)
+sizes = tensor_bytes(model)
+print(peak() - before, sum(sizes[name] for name in quantizable(model)) / 1e6)
+"""
+
+
+@pytest.mark.slow
+def test_real_memory_stays_below_300_mb_whatever_the_network(tmp_path: Path) -> None:
+    """36 layers of 64 channels at half of 480x360: 398 MB of tensors, as in an Xception."""
+    helper = onnx.helper
+    random = np.random.default_rng(1)
+    weights = [np.full((64, 3, 1, 1), 0.01)] + [random.normal(0, 0.2, (64, 64, 1, 1))] * 36
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["pixels"], "cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Transpose", ["pixels"], ["x0"], "planes", perm=[0, 3, 1, 2]),
+    ]
+    for layer in range(len(weights)):
+        inputs, stride = [f"x{layer}", f"w{layer}"], 1 if layer else 2
+        nodes.append(helper.make_node("Conv", inputs, [f"y{layer}"], strides=[stride] * 2))
+        nodes.append(helper.make_node("Relu", [f"y{layer}"], [f"x{layer + 1}"]))
+    graph = helper.make_graph(
+        nodes,
+        "large",
+        [helper.make_tensor_value_info("frames", onnx.TensorProto.UINT8, [1, 360, 480, 3])],
+        [helper.make_tensor_value_info("x37", onnx.TensorProto.FLOAT, [1, 64, 180, 240])],
+        [numpy_helper.from_array(w.astype(np.float32), f"w{i}") for i, w in enumerate(weights)],
+    )
+    opsets = [helper.make_opsetid("", 19)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "l.onnx")
+    peaks = []
+    for count in ("2", "6"):
+        arguments = [sys.executable, "-c", LARGE, str(tmp_path / "l.onnx"), count]
+        printed = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+        extra, exposed = map(float, printed.split())
+        assert exposed > 380
+        peaks.append(extra)
+    assert max(peaks) < 300
+    assert peaks[1] - peaks[0] < 20
 
 
 def test_no_frames_are_refused(miniature: ModelProto) -> None:

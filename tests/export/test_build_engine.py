@@ -66,6 +66,7 @@ def built(checkpoint: Path, folder: Path, tmp_path_factory: pytest.TempPathFacto
     """The INT8 bundle of the small network."""
     out = tmp_path_factory.mktemp("out") / "bundle"
     command = ["--int8", "--checkpoint", str(checkpoint), "--data", f"folder:{folder}"]
+    command += ["--scheme", "percentile"]
     assert main([*command, "--out", str(out), "--json", str(out.parent / "out.json")]) == 0
     return out
 
@@ -118,7 +119,7 @@ def test_a_second_build_takes_the_ranges_from_the_first(
 ) -> None:
     before = (built / "ranges.json").read_bytes()
     command = ["--int8", "--target", "cpu", "--checkpoint", str(checkpoint), "--out", str(built)]
-    assert main([*command, "--data", f"folder:{folder}"]) == 0
+    assert main([*command, "--data", f"folder:{folder}", "--scheme", "percentile"]) == 0
     assert "taken from there" in capsys.readouterr().err
     assert (built / "ranges.json").read_bytes() == before
 
@@ -154,13 +155,21 @@ def test_ranges_of_other_weights_are_refused(
     assert "the checkpoint has changed" in capsys.readouterr().err
 
 
-def wrong(checkpoint: Path, tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
+def wrong(checkpoint: Path, folder: Path, tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
     """Command lines that must fail: words, exit code, what the sentence must say."""
     corrupt = tmp_path / "corrupt.safetensors"
     corrupt.write_bytes(checkpoint.read_bytes()[:1000])
     corrupt.with_suffix(".json").write_text(json.dumps(SPEC.to_json()))
     return {
         "int8 without data": (["--int8", "--checkpoint", str(checkpoint)], 2, "--data"),
+        "mixed without data": (["--mixed", "--checkpoint", str(checkpoint)], 2, "--data"),
+        "unknown scheme": (["--scheme", "percentil"], 2, "percentile"),
+        "too few frames to choose": (
+            ["--int8", "--checkpoint", str(checkpoint), "--data", f"folder:{folder}"],
+            6,
+            "12 frames",
+        ),
+        "negative limit": (["--mixed", "--max-drop", "-1"], 2, "--max-drop"),
         "unknown model": (["--model", "camvid-mobilnetv2"], 2, "camvid"),
         "no such file": (["--checkpoint", str(tmp_path / "no.safetensors")], 6, "no.safetensors"),
         "corrupt": (["--checkpoint", str(corrupt)], 6, "corrupt.safetensors"),
@@ -184,7 +193,8 @@ def wrong(checkpoint: Path, tmp_path: Path) -> dict[str, tuple[list[str], int, s
 
 
 CASES = [
-    "int8 without data", "unknown model", "no such file", "corrupt", "two sources", "dataset",
+    "int8 without data", "mixed without data", "unknown scheme", "too few frames to choose",
+    "negative limit", "unknown model", "no such file", "corrupt", "two sources", "dataset",
     "kind of dataset", "unavailable target",
 ]  # fmt: skip
 
@@ -193,12 +203,13 @@ CASES = [
 def test_wrong_turns_end_in_one_sentence_and_leave_nothing(
     case: str,
     checkpoint: Path,
+    folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    words, code, said = wrong(checkpoint, tmp_path)[case]
+    words, code, said = wrong(checkpoint, folder, tmp_path)[case]
     out = tmp_path / "bundle"
     assert main([*words, "--out", str(out)]) == code
     last = capsys.readouterr().err.splitlines()[-1]

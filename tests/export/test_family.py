@@ -12,9 +12,10 @@ from onnx import ModelProto
 from torch import nn
 
 from calibration.execution import load
-from calibration.observe import Range, observe
+from calibration.observe import observe
 from calibration.placement import Flavour, float_nodes
 from calibration.qdq import quantize
+from calibration.tally import Range
 from calibration.validator import validate_s8
 from calibration.wiring import Wiring
 from engines.spec import ModelSpec

@@ -12,8 +12,9 @@ from onnx import ModelProto, TensorProto
 from torch import nn
 
 from calibration.execution import load
-from calibration.observe import Range, observe
+from calibration.observe import observe
 from calibration.qdq import quantize
+from calibration.tally import Range
 from calibration.validator import SMALLEST_NORMAL_HALF, validate_s8
 from calibration.wiring import Wiring
 from engines.spec import ModelSpec
