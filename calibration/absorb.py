@@ -7,6 +7,10 @@ The channel then spans less, and from 0.
 
 Inexact, so left alone: readers that pad with zeros, which would have to become -c; channels that a
 Clip cuts off, as its ceiling would have to fall by c.
+
+MobileNetV2 with 0.3's weights has 139 such channels of 16,320. Moving them brings next to nothing,
+SQNR of the logits on 12 CamVid frames, after equalisation, u8 / s8: 33.0 -> 33.0 / 31.1 -> 31.3 dB;
+with bias correction 35.3 -> 35.2 / 32.3 -> 32.3.
 """
 
 from __future__ import annotations

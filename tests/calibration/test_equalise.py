@@ -89,7 +89,7 @@ def test_a_relu_network_stays_on_frames_never_seen(chain: Chain, frames: Frames)
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(arrays(np.float64, 32, elements=st.floats(0.01, 100)))
 def test_any_factors_keep_the_function_of_a_relu_network(
