@@ -81,7 +81,7 @@ def scatter(rows: Sequence[Row], max_drop: float) -> Scatter:
     limit = up(-max_drop) if low <= -max_drop <= high else None
     return Scatter(
         placed(timed, across, up),
-        [(across(t.p50), up(-t.row.drop)) for t in front(timed)],
+        [(across(t.p50), up(-t.row.drop)) for t in front(timed) if -t.row.drop >= low],
         [(across(tick), tick) for tick in ticks(0.0, across.high, 5)],
         [(up(tick), tick) for tick in ticks(low, high, 5)],
         limit,

@@ -177,6 +177,8 @@ def test_the_scatter_shows_what_was_timed() -> None:
     assert drawn.limit is not None
     assert fp32.y < drawn.limit < int8.y
     gpu = dataclasses.replace(ROWS[1], target="tensorrt")
+    fast = [*ROWS[:-2], dataclasses.replace(ROWS[-2], p50_ms=1.0)]  # the best of all in time alone
+    assert all(drawn.top <= y <= drawn.bottom for _, y in scatter.scatter(fast, 0.2).front)
     assert scatter.scatter([*ROWS, gpu], 0.2).points[0].label == "FP32 CPU"  # two targets
     assert tried.beyond
     assert (tried.y, tried.label) == (drawn.bottom, f"{SCRIPT}: −8.0")
