@@ -13,10 +13,10 @@ THREADS = 2
 def load(model: ModelProto, lean: bool = False) -> onnxruntime.InferenceSession:
     """An onnxruntime session of a graph in memory.
 
-    A `lean` one frees each tensor after its last use instead of keeping a pool for the next run.
+    A `lean` one does not lay out all tensors of a run beforehand, in a block for each frame.
     """
     options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = not lean
+    options.enable_mem_pattern = not lean
     options.intra_op_num_threads = THREADS
     options.log_severity_level = ERRORS_ONLY
     return onnxruntime.InferenceSession(

@@ -9,7 +9,7 @@ methods at once: extremes, then histograms between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -27,9 +27,10 @@ from calibration.wiring import Wiring, float_activations
 from engines.failures import Refused
 
 Frame = NDArray[np.uint8]  # [H, W, 3] RGB at the model's input size
+Values = NDArray[np.float32]
 
 # Bytes of inner tensors held at once. At 480x360 MobileNetV2's all fit (196 MB), and with what a
-# run itself needs the peak stays under 300 MB.
+# run itself needs the peak is 220 MB (250 in parts).
 MEMORY = 200_000_000
 
 
@@ -64,7 +65,8 @@ def collect(
     """
     names = quantizable(model) if tensors is None else list(tensors)
     statistics = {name: Statistics() for name in names}
-    for index, name, values in _values(model, frames, names, "calibration"):
+
+    def see(index: int, name: str, values: Values) -> None:
         try:
             statistics[name].see(values)
         except ValueError as error:
@@ -72,9 +74,10 @@ def collect(
                 f"{name} is not finite on calibration frame {index} ({error}): the checkpoint has "
                 "diverged or overflows; evaluate it with python train/evaluate.py"
             ) from error
+
+    _visit(model, frames, names, "calibration", see)
     if histograms:
-        for _, name, values in _values(model, frames, names, "histograms"):
-            statistics[name].count(values)
+        _visit(model, frames, names, "histograms", lambda _, name, v: statistics[name].count(v))
     return statistics
 
 
@@ -95,12 +98,16 @@ def quantizable(model: ModelProto) -> list[str]:
     return result
 
 
-def _values(
-    model: ModelProto, frames: Sequence[Frame], names: list[str], what: str
-) -> Iterator[tuple[int, str, NDArray[np.float32]]]:
-    """(frame's index, tensor's name, its values), one by one; use them before the next.
+def _visit(
+    model: ModelProto,
+    frames: Sequence[Frame],
+    names: list[str],
+    what: str,
+    take: Callable[[int, str, Values], None],
+) -> None:
+    """Call `take` with each frame's index, each tensor's name and its values, not to be kept.
 
-    What would take more than MEMORY at once is taken in parts, each over all frames.
+    What would need more than MEMORY at once is taken in parts, each over all frames.
     """
     parts = split(names, tensor_bytes(model))
     varied = False
@@ -114,8 +121,9 @@ def _values(
             # Session.run would return a copy of every tensor: twice the memory.
             outputs = session.run_with_ort_values(part, {model.graph.input[0].name: feed})
             while outputs:
-                yield index, part[-len(outputs)], outputs.pop(0).numpy()
+                take(index, part[-len(outputs)], outputs.pop(0).numpy())
             progress.update()
+        del session  # before the next one takes as much
     progress.close()
     if not varied:
         raise Refused(
