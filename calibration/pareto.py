@@ -122,7 +122,9 @@ def decorate(axes: Axes, found: MixedSearch, title: str) -> None:
     axes.grid(color="#eceef1", zorder=-1)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    axes.legend(  # below: points and labels may lie anywhere inside
+        loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, frameon=False, fontsize=9
+    )
 
 
 def terms(found: MixedSearch, point: Point) -> str:

@@ -63,6 +63,8 @@ def add_mixed(
             failures.append(error)
             tell(f"{flavour} gets no mixed graph: {error}")
             continue
+        if not point.kept and not required:
+            continue  # INT8 as a whole is within the limit: a second copy of it helps nobody
         add = _add_u8 if flavour == "u8" else _add_s8
         add(writer, graph, found.ranges, "mixed", tuple(point.kept))
         picked[flavour] = {
