@@ -14,7 +14,7 @@ NATIVE := CMakeLists.txt cmake/native_module.cmake $(wildcard */native/*)
 demo: install
 	@mkdir -p $(DEMO)
 	$(BIN)/python export/build_engine.py --int8
-	$(BIN)/python calibration/report.py --bundle $(BUNDLE) --data street: --split val \
+	$(BIN)/python calibration/report.py --bundle $(BUNDLE) --data street: --split val --no-tries \
 	  --html $(DEMO)/report.html --json $(DEMO)/report.json
 	$(BIN)/python runtime/stream.py --camera '$(VIDEO)' --bundle $(BUNDLE) --frames 300 --headless \
 	  --record $(DEMO)/stream.mp4 --json $(DEMO)/stream.json
