@@ -1,7 +1,8 @@
 """What a dataset is, and how one is named on the command line.
 
 `SPEC` is `camvid:DIR`, `voc:DIR`, `cityscapes:DIR`, `folder:DIR` or `street:` (procedural, endless,
-labelled); `images:DIR` is pictures without labels, to calibrate on. Options follow a `?`: `street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
+labelled); `images:DIR` is pictures without labels, to calibrate on. Options follow a `?`:
+`street:?seed=7&frames=200`, `camvid:DIR?without=0006R0`.
 """
 
 from __future__ import annotations
