@@ -15,7 +15,8 @@ NOISE = 0.2  # points of mIoU: less is what another few frames could take back
 METHOD: dict[str, str | int | float] = {  # with seed, frames and versions, the same comes out
     "objective": (
         f"mean IoU gained (a class's loss times {LOSS:g}) + {EDGES:g} boundary F gained "
-        f"- {PRICE:g} iterations, in points; what loses mIoU ranks behind what does not"
+        f"- {PRICE:g} passes of the fast mode over all pixels, in points; "
+        "what loses mIoU ranks behind what does not"
     ),
     "draws": DRAWS,
     "folds": FOLDS,

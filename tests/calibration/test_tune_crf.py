@@ -21,6 +21,7 @@ from calibration.crf_frames import CachedFrame, load_frames
 from calibration.crf_grid import Candidate
 from calibration.crf_trials import Masks, Trials
 from crf.dense_crf import MILD, DenseCrf
+from crf.sampling import margin
 from engines.bundle import Bundle
 from engines.failures import UsageError
 from engines.labels import upsample_argmax
@@ -106,6 +107,23 @@ def test_trials_equal_a_plain_loop_on_any_frames_and_compute_nothing_twice(
                 assert summary == plain(frames, chosen, candidate)
         assert trials.tried == {candidate: list(range(FRAMES)) for candidate in candidates}
     assert len(calls) == len(set(calls)) == 3 * FRAMES
+
+
+def test_passes_are_iterations_times_what_the_fast_mode_must_infer(
+    tiny_bundle: Path, data: Path
+) -> None:
+    frames = frames_of(tiny_bundle, data)
+    needed = margin(HARSH)
+    unsure = points = 0
+    for item in frames:
+        for at_one_point in item.logits.reshape(len(CLASSES), -1).T:
+            second, first = sorted(float(value) for value in at_one_point)[-2:]
+            unsure += first - second < needed
+            points += 1
+    assert 0 < unsure < points
+    with Trials(frames, CLASSES) as trials:
+        assert trials.passes(None) == 0
+        assert trials.passes(HARSH) == pytest.approx(HARSH.iterations * unsure / points, abs=1e-3)
 
 
 def plain(frames: list[CachedFrame], chosen: list[int], candidate: Candidate) -> object:

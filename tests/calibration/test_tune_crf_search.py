@@ -47,6 +47,9 @@ class Scripted:
         gains = [self.peak - rungs(candidate, self.optimum[f]) for f in frames]
         return summary(60.0 - self.loss, 50.0 + 3 * sum(gains) / len(gains))
 
+    def passes(self, candidate: Candidate) -> float:
+        return 0.0 if candidate is None else 0.1 * candidate.iterations
+
     def announce(self, stage: str) -> None:
         assert stage
 
@@ -111,18 +114,18 @@ def test_each_fold_gets_the_best_of_the_others_not_its_own() -> None:
     assert rungs(first.chosen, OPTIMUM) < rungs(first.chosen, OTHER)
 
 
-def test_the_objective_counts_a_loss_twice_edges_a_tenth_and_a_price_per_iteration() -> None:
+def test_the_objective_counts_a_loss_twice_edges_a_tenth_and_a_price_per_pass() -> None:
     classes: list[dict[str, float | None]] = [
         {"road": 50.0, "pole": 10.0, "car": 0.0, "sky": None},
         {"road": 53.0, "pole": 9.0, "car": None, "sky": None},
     ]
     off, on = (replace(summary(30.0, 50.0), per_class=iou) for iou in classes)
-    assert objective(None, off, off) == 0
-    assert objective(None, off, on) == (3 - 2 * 1) / 2
+    assert objective(0.0, off, off) == 0
+    assert objective(0.0, off, on) == (3 - 2 * 1) / 2
     edges = replace(on, boundary_f=55.0)
-    assert objective(OPTIMUM, off, edges) == pytest.approx(0.5 + 0.5 - 3 * PRICE)
+    assert objective(1.5, off, edges) == pytest.approx(0.5 + 0.5 - 1.5 * PRICE)
     flat = summary(60.0, None)
-    assert objective(None, flat, flat) == 0
+    assert objective(0.0, flat, flat) == 0
 
 
 @pytest.mark.parametrize(
