@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from engines.spec import ModelSpec
 from export.graph import export_graph
+from train.checkpoint import save_checkpoint
 from train.deployable import Deployable
 from train.family import build_model
 
@@ -57,3 +59,26 @@ def small() -> Small:
         model.train()(torch.from_numpy(frames))
     model.eval()
     return Small(model, spec, export_graph(model, spec), list(frames))
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    """A model to build: what it is called, sees and tells apart."""
+    return ModelSpec(
+        name="small",
+        architecture="deeplabv3plus_mobilenetv2,width=0.35",
+        classes=("Road", "Sky", "Car"),
+        palette=((128, 64, 128), (128, 128, 128), (64, 0, 128)),
+        input_size=(64, 96),
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of that model, with its spec beside them."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    save_checkpoint(path, build_model(spec.architecture, len(spec.classes)), spec)
+    return path

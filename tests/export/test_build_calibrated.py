@@ -10,37 +10,13 @@ import pytest
 from PIL import Image
 
 from engines.bundle import Bundle
-from engines.spec import ModelSpec
 
 pytest.importorskip("torch")
 
 from calibration.scheme import METHODS
 from export.build_engine import main
-from train.checkpoint import save_checkpoint
-from train.family import build_model
 
 pytestmark = pytest.mark.slow
-
-SPEC = ModelSpec(
-    name="small",
-    architecture="deeplabv3plus_mobilenetv2,width=0.35",
-    classes=("Road", "Sky", "Car"),
-    palette=((128, 64, 128), (128, 128, 128), (64, 0, 128)),
-    input_size=(64, 96),
-    mean=(127.5, 127.5, 127.5),
-    std=(127.5, 127.5, 127.5),
-)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with random weights and its spec."""
-    import torch
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
-    save_checkpoint(path, build_model(SPEC.architecture, len(SPEC.classes), 16), SPEC)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -20,34 +20,12 @@ from engines.spec import ModelSpec
 pytest.importorskip("torch")
 
 from export.build_engine import main
-from train.checkpoint import save_checkpoint
-from train.family import build_model
 
 FRAMES = 16
-SPEC = ModelSpec(
-    name="small",
-    architecture="deeplabv3plus_mobilenetv2",
-    classes=("Road", "Sky", "Car"),
-    palette=((128, 64, 128), (128, 128, 128), (64, 0, 128)),
-    input_size=(64, 96),
-    mean=(127.5, 127.5, 127.5),
-    std=(127.5, 127.5, 127.5),
-)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with random weights and its spec."""
-    import torch
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
-    save_checkpoint(path, build_model(SPEC.architecture, len(SPEC.classes), 16), SPEC)
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `folder:` dataset of frames with some structure."""
     root = tmp_path_factory.mktemp("frames")
     rng = np.random.default_rng(0)
@@ -57,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         coarse = Image.fromarray(rng.integers(0, 256, (8, 12, 3), np.uint8))
         coarse.resize((96, 64), Image.Resampling.BICUBIC).save(root / "images" / f"{index}.png")
         Image.fromarray(np.zeros((64, 96), np.uint8)).save(root / "labels" / f"{index}.png")
-    (root / "classes.json").write_text(json.dumps({"classes": list(SPEC.classes)}))
+    (root / "classes.json").write_text(json.dumps({"classes": list(spec.classes)}))
     return root
 
 
@@ -83,14 +61,14 @@ def test_json_tells_what_was_built_and_how_near_it_is(built: Path) -> None:
         assert row["built"] or row["reason"]
 
 
-def test_every_precision_runs_and_says_nearly_the_same(built: Path) -> None:
+def test_every_precision_runs_and_says_nearly_the_same(built: Path, spec: ModelSpec) -> None:
     bundle = Bundle.open(built)
     golden = bundle.golden()
     assert len(golden) == 4
     for precision, least in (("fp32", 1.0), ("fp16", 0.98), ("int8", 0.8)):
         with open_session(bundle, precision) as session:
             logits = session.run(golden[0].frame[None])
-        assert logits.shape == (1, 3, *SPEC.logits_size)
+        assert logits.shape == (1, 3, *spec.logits_size)
         coarse = golden[0].labels[2::4, 2::4]
         assert np.mean(logits[0].argmax(0) == coarse) >= least - 0.05
 
@@ -125,11 +103,11 @@ def test_a_second_build_takes_the_ranges_from_the_first(
 
 
 @pytest.fixture
-def graph(built: Path, tmp_path: Path) -> Path:
+def graph(built: Path, spec: ModelSpec, tmp_path: Path) -> Path:
     """The small network as an ONNX file with its spec and ranges beside it."""
     path = tmp_path / "mine.onnx"
     path.write_bytes((built / "fp32.onnx").read_bytes())
-    path.with_suffix(".json").write_text(json.dumps(SPEC.to_json()))
+    path.with_suffix(".json").write_text(json.dumps(spec.to_json()))
     ranges = Ranges.load(built / "ranges.json")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     key = replace(ranges.key, model=digest)
@@ -155,11 +133,13 @@ def test_ranges_of_other_weights_are_refused(
     assert "the checkpoint has changed" in capsys.readouterr().err
 
 
-def wrong(checkpoint: Path, folder: Path, tmp_path: Path) -> dict[str, tuple[list[str], int, str]]:
+def wrong(
+    checkpoint: Path, folder: Path, spec: ModelSpec, tmp_path: Path
+) -> dict[str, tuple[list[str], int, str]]:
     """Command lines that must fail: words, exit code, what the sentence must say."""
     corrupt = tmp_path / "corrupt.safetensors"
     corrupt.write_bytes(checkpoint.read_bytes()[:1000])
-    corrupt.with_suffix(".json").write_text(json.dumps(SPEC.to_json()))
+    corrupt.with_suffix(".json").write_text(json.dumps(spec.to_json()))
     return {
         "int8 without data": (["--int8", "--checkpoint", str(checkpoint)], 2, "--data"),
         "mixed without data": (["--mixed", "--checkpoint", str(checkpoint)], 2, "--data"),
@@ -204,12 +184,13 @@ def test_wrong_turns_end_in_one_sentence_and_leave_nothing(
     case: str,
     checkpoint: Path,
     folder: Path,
+    spec: ModelSpec,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    words, code, said = wrong(checkpoint, folder, tmp_path)[case]
+    words, code, said = wrong(checkpoint, folder, spec, tmp_path)[case]
     out = tmp_path / "bundle"
     assert main([*words, "--out", str(out)]) == code
     last = capsys.readouterr().err.splitlines()[-1]
