@@ -87,7 +87,7 @@ def test_sizes_must_agree(camvid: Path) -> None:
 @pytest.mark.parametrize("spec", ["cityscape:x", "camvid", ""])
 def test_an_unknown_data_set_lists_the_known_ones(spec: str) -> None:
     with pytest.raises(
-        DatasetError, match=r"expected one of camvid:, voc:, cityscapes:, folder:, street:"
+        DatasetError, match=r"expected one of camvid:, voc:, cityscapes:, folder:, images:, street:"
     ):
         open_dataset(spec, "val")
 
