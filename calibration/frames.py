@@ -53,6 +53,7 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
             raise Refused(
                 f"{spec} has only {len(observed)} frames in split {split}{kept}: calibration needs "
                 f"at least {MINIMUM}, better {RECOMMENDED}, from the place where the camera will be"
+                + ("; --scheme percentile chooses nothing and holds none out" if held_out else "")
             )
         return CalibrationFrames(dataset, size, observed), CalibrationFrames(dataset, size, judged)
 

@@ -129,6 +129,7 @@ def test_an_imported_checkpoint_is_scored_and_deployed(voc: Path, tmp_path: Path
     assert import_checkpoint([*flags.split(), "--input-size", "64x96"]) == 0
     checkpoint = out / "theirs.safetensors"
     flags = f"--int8 --target cpu --checkpoint {checkpoint} --data voc:{voc} --out {bundle}"
+    flags += " --scheme percentile"  # too few frames to hold some out
     assert build_engine(f"{flags} --json {report}".split()) == 0
     parity = json.loads(report.read_text())["parity"]
     assert parity["onnx_max_abs"] < 1e-4
