@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from calibration.calibrate import Calibration, ranges_from_frames, shipped_ranges
 from calibration.frames import HELD_OUT, RECOMMENDED, CalibrationFrames
 from calibration.scheme import Scheme
-from engines.failures import Refused
+from engines.failures import Refused, UsageError
 from engines.input_statistics import input_statistics
 from engines.ranges import Ranges
 from export.calibrated import Calibrated, Choice, beside, load
@@ -59,7 +59,13 @@ def shipped(options: Options, origin: Origin) -> Calibrated | None:
     if options.precision not in ("int8", "mixed") and not ranges.is_file():
         tell("no calibration data: the INT8 graphs are left out (give --data to have them)")
         return None
-    return load(shipped_ranges(ranges, origin.digest, origin.spec), folder, origin.spec)
+    found = load(shipped_ranges(ranges, origin.digest, origin.spec), folder, origin.spec)
+    if options.precision == "mixed" and not found.mixed:
+        raise UsageError(
+            "--mixed searches on real frames, and no search ships with this model: add "
+            "--data folder:DIR or --data camvid:DIR"
+        )
+    return found
 
 
 def calibrate(

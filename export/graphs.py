@@ -33,7 +33,6 @@ def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: 
 
 def add_int8(writer: BundleWriter, graph: onnx.ModelProto, found: Calibrated) -> None:
     """Both flavours, and everything the calibration found."""
-
     _add_u8(writer, graph, found.ranges, "int8")
     _add_s8(writer, graph, found.ranges, "int8")
     found.ranges.save(writer.path("ranges.json"))

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import BundleWriter, Golden, writing_bundle
-from engines.failures import UsageError
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
@@ -79,8 +78,7 @@ def build(options: Options) -> BuildResult:
     # What can be known to fail is found out before minutes of work, not after.
     require_library(options.target)
     frames = open_frames(options, origin)
-    if frames is None:
-        shipped(options, origin)
+    known = shipped(options, origin) if frames is None else None
     golden = golden_frames(origin.spec)
     with writing_bundle(out) as writer:
         tell(f"reading {origin.path}")
@@ -91,7 +89,9 @@ def build(options: Options) -> BuildResult:
         add_graph(writer, "fp32.onnx", source.graph, precision="fp32")
         tell("FP16 graph")
         add_graph(writer, "fp16.onnx", to_half(source.graph), precision="fp16")
-        found = _calibrated(options, origin, source.graph, frames, out)
+        found = known
+        if frames is not None:
+            found = _calibrated(options, origin, source.graph, frames, out)
         mixed = {}
         if found is not None:
             tell("INT8 graphs")
@@ -122,24 +122,15 @@ def _calibrated(
     options: Options,
     origin: Origin,
     graph: onnx.ModelProto,
-    frames: CalibrationData | None,
+    frames: CalibrationData,
     out: Path,
-) -> Calibrated | None:
-    """What the INT8 graphs are made from: found on `frames`, else what ships with the source."""
-    found = shipped(options, origin) if frames is None else None
-    if frames is not None:
-        found = calibrate(options, origin, graph, frames, out)
-    if options.precision == "mixed" and found is not None and not found.mixed:
-        if frames is None:
-            raise UsageError(
-                "--mixed searches on real frames, and no search ships with this model: add "
-                "--data folder:DIR or --data camvid:DIR"
-            )
-        mixed = search_mixed(
-            graph, found.ranges, origin.spec, frames.held_out, options.max_drop, out
-        )
-        found = replace(found, mixed=mixed)
-    return found
+) -> Calibrated:
+    """What `frames` say about INT8, and where it is asked for, about mixed precision."""
+    found = calibrate(options, origin, graph, frames, out)
+    if options.precision != "mixed" or found.mixed:
+        return found
+    mixed = search_mixed(graph, found.ranges, origin.spec, frames.held_out, options.max_drop, out)
+    return replace(found, mixed=mixed)
 
 
 def _add_golden(writer: BundleWriter, spec: ModelSpec, frames: Frames) -> dict[str, float]:
