@@ -73,7 +73,7 @@ def load_cases(bundle: Bundle, data: str, split: str, size: Size, count: int) ->
 
 def frames(data: str, split: str, size: Size, count: int) -> Iterator[Frame]:
     """Frames of a dataset at a size."""
-    from calibration.accuracy import spread
+    from scenes.dataset import spread
 
     dataset = open_dataset(drawn_at(data, size), split)
     for index in spread(len(dataset), count):

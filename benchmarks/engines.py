@@ -133,9 +133,8 @@ def calibration_frames(options: Options, size: tuple[int, int]) -> list[Frame]:
 
 def load_scenes(data: str, split: str, limit: int, size: tuple[int, int]) -> list[Scene]:
     """At most `limit` labelled frames spread over a split, the frames at the model's size."""
-    from calibration.accuracy import spread
     from engines.preprocess import fit_frame
-    from scenes.dataset import open_dataset
+    from scenes.dataset import open_dataset, spread
 
     dataset = open_dataset(data, split)
     scenes = (dataset[index] for index in spread(len(dataset), limit))

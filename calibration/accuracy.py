@@ -25,7 +25,7 @@ from engines.bundle import Bundle
 from engines.failures import Refused
 from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
-from scenes.dataset import Dataset, Labels, Scene
+from scenes.dataset import Dataset, Labels, Scene, spread
 from scenes.scores import TrueBoundaries
 
 WARM_UP = 3  # runs before the clock counts: the first ones allocate
@@ -81,12 +81,6 @@ def measure(
     rows = make_rows(meters, crf, millijoules)
     pictures = worst.sorted(len(spec.classes))
     return Measured(rows, pictures, len(indices), sorted(sizes), lineup.skipped, power)
-
-
-def spread(count: int, limit: int | None) -> list[int]:
-    """Indices of `limit` of `count` frames, evenly spread; all of them without a limit."""
-    wanted = count if limit is None else min(limit, count)
-    return [int(i) for i in np.linspace(0, count - 1, wanted).round()]
 
 
 def shown_in_pictures(meters: Sequence[Meter]) -> int | None:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from calibration.accuracy import spread
 from engines.failures import Refused, UsageError
 from engines.labels import Floats
 from engines.preprocess import fit_frame
 from engines.session import Session
 from scenes.boundaries import TrueBoundaries
-from scenes.dataset import Dataset, Frame, Scene
+from scenes.dataset import Dataset, Frame, Scene, spread
 
 BUDGET = 2**31  # bytes; 101 frames of 480x360 with 11 classes need 0.23e9
 TRIALS = 200  # settings that a frame is scored with; each leaves a confusion matrix

@@ -30,6 +30,7 @@ from calibration.sensitivity import LayerError, rank_layers
 from calibration.stretches import stretches
 from engines.failures import GateFailed
 from engines.machine import describe_machine
+from scenes.dataset import spread
 
 PREFIXES = (1, 2, 3, 5, 8, 13)
 RANKING_FRAMES = 3  # a layer's error is a mean over many pixels of each
@@ -101,8 +102,8 @@ def search(
     trials = Trials(build, reference, cost, key, state)
     ends = trials.ends(int8, whole or graph)
     if not trials.layers:
-        few = np.linspace(0, len(reference) - 1, min(RANKING_FRAMES, len(reference)))
-        frames = [reference.frames[int(index)] for index in few]
+        few = spread(len(reference), RANKING_FRAMES)
+        frames = [reference.frames[index] for index in few]
         trials.keep_layers(rank_layers(graph, int8, frames))
     _try_all(
         trials,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import onnx
 
-from calibration.accuracy import spread
 from calibration.bias_correction import add_biases
 from calibration.candidates import GRAPHS, fp32_of
 from calibration.equalise import apply_factors
@@ -17,7 +16,7 @@ from engines.bundle import Bundle
 from engines.failures import Refused
 from engines.preprocess import fit_frame
 from engines.ranges import Ranges
-from scenes.dataset import Dataset
+from scenes.dataset import Dataset, spread
 
 WORST = 10  # layers shown
 

@@ -52,6 +52,12 @@ class Dataset(Protocol):
     def __iter__(self) -> Iterator[Scene]: ...
 
 
+def spread(count: int, limit: int | None) -> list[int]:
+    """Indices of `limit` of `count` frames, evenly spread; all of them without a limit."""
+    wanted = count if limit is None else min(limit, count)
+    return [int(i) for i in np.linspace(0, count - 1, wanted).round()]
+
+
 def open_dataset(spec: str, split: str) -> Dataset:
     """Open the dataset that `spec` names; a wrong or unreadable one raises `DatasetError`."""
     from scenes.camvid import CamVid

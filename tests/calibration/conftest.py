@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from calibration.frames import CalibrationFrames
+from calibration.tally import Statistics
 from engines.spec import ModelSpec
 from scenes.dataset import Colour, Scene
 
@@ -164,3 +165,34 @@ def miniature_spec() -> ModelSpec:
 def calibration_frames() -> Callable[[list[NDArray[np.uint8]]], CalibrationFrames]:
     """Given frames as those of a dataset."""
     return lambda frames: CalibrationFrames(Listed(frames), SIZE, range(len(frames)))
+
+
+@pytest.fixture(scope="session")
+def tally() -> Callable[..., Statistics]:
+    """Frames of one tensor -> its statistics, through both passes."""
+
+    def count(*frames: NDArray[np.float32]) -> Statistics:
+        statistics = Statistics()
+        for values in frames:
+            statistics.see(values)
+        for values in frames:
+            statistics.count(values)
+        return statistics
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def without_times() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A report -> what two runs of it must have in common."""
+
+    def strip(report: dict[str, Any]) -> dict[str, Any]:
+        rows = [
+            {k: v for k, v in row.items() if k[:4] not in ("p50_", "p99_")}
+            for row in report["rows"]
+        ]
+        machine = {k: v for k, v in report["machine"].items() if k != "load"}
+        kept = {k: v for k, v in report.items() if k not in ("measured_at", "verdict")}
+        return {**kept, "rows": rows, "machine": machine}
+
+    return strip

@@ -19,7 +19,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from calibration import report as script
-from calibration.accuracy import spread
 from calibration.energy import Power
 from calibration.preconditions import require_same_classes
 from calibration.worst_frames import WORST, WorstFrames, frame_miou
@@ -31,7 +30,7 @@ from engines.manifest import BundleFile, Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.spec import CrfParams, ModelSpec
 from scenes.camvid import CLASSES, PALETTE, CamVid
-from scenes.dataset import IGNORE, Scene
+from scenes.dataset import IGNORE, Scene, spread
 from scenes.scores import SegmentationScores
 
 SCHEMA = json.loads(Path(script.__file__).with_name("report.schema.json").read_text())
@@ -249,20 +248,11 @@ def test_tensorrt_s_graph_has_accuracy_but_no_cpu_time(
 
 
 def test_equal_inputs_give_equal_reports_but_for_times(
-    make_bundle: Callable[..., Path], data: str
+    without_times: Callable[..., dict[str, Any]], make_bundle: Callable[..., Path], data: str
 ) -> None:
     root = make_bundle()
     first, second = (without_times(run(root, data, "--max-drop", "5")[1]) for _ in range(2))
     assert first == second
-
-
-def without_times(report: dict[str, Any]) -> dict[str, Any]:
-    for row in report["rows"]:
-        del row["p50_ms"], row["p99_ms"]
-    for key in ("measured_at", "verdict"):
-        del report[key]
-    del report["machine"]["load"]
-    return report
 
 
 def test_with_the_crf_the_bundle_s_graphs_have_a_second_row(

@@ -145,21 +145,12 @@ def test_a_failing_try_fails_no_gate_and_tries_may_be_left_out(
 
 
 def test_equal_inputs_give_equal_reports_but_for_times(
-    make_bundle: Callable[..., Path], data: str
+    without_times: Callable[..., dict[str, Any]], make_bundle: Callable[..., Path], data: str
 ) -> None:
     root = make_bundle()
     first, second = (without_times(run(root, data, "--crf", "exact")[1]) for _ in range(2))
     assert first == second
     assert len(first["rankings"]) == 2
-
-
-def without_times(report: dict[str, Any]) -> dict[str, Any]:
-    for row in report["rows"]:
-        del row["p50_ms"], row["p99_ms"]
-    for key in ("measured_at", "verdict"):
-        del report[key]
-    del report["machine"]["load"]
-    return report
 
 
 def test_a_bad_scale_ranks_its_layer_first_and_fails_the_gate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,15 +23,7 @@ from calibration.thresholds import (
 )
 
 Values = NDArray[np.float32]
-
-
-def tally(*frames: Values) -> Statistics:
-    statistics = Statistics()
-    for values in frames:
-        statistics.see(values)
-    for values in frames:
-        statistics.count(values)
-    return statistics
+Tally = Callable[..., Statistics]
 
 
 def rectified(random: np.random.Generator) -> Values:
@@ -75,7 +68,7 @@ def divergence(bins: NDArray[np.float64], kept: int) -> float:
     return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
 
 
-def test_entropy_tries_every_threshold_as_its_slow_twin_does(values: Values) -> None:
+def test_entropy_tries_every_threshold_as_its_slow_twin_does(tally: Tally, values: Values) -> None:
     statistics = tally(values)
     bins = statistics.magnitudes.reshape(BINS, -1).sum(axis=1).astype(np.float64)
     bins[0] = bins[1]
@@ -84,7 +77,9 @@ def test_entropy_tries_every_threshold_as_its_slow_twin_does(values: Values) -> 
     assert divergences(statistics.magnitudes)[some] == pytest.approx(twin, abs=1e-9)
 
 
-def test_entropy_is_as_good_as_the_best_on_a_histogram_of_raw_values(values: Values) -> None:
+def test_entropy_is_as_good_as_the_best_on_a_histogram_of_raw_values(
+    tally: Tally, values: Values
+) -> None:
     reach = float(np.abs(values).max())
     bins = np.histogram(np.abs(values), BINS, (0, reach))[0].astype(np.float64)
     bins[0] = bins[1]
@@ -101,14 +96,16 @@ def mean_squared_error(values: Values, threshold: float) -> float:
     return float(np.square(values - codes * step, dtype=np.float64).mean())
 
 
-def test_mse_is_as_good_as_the_best_of_all_thresholds_on_raw_values(values: Values) -> None:
+def test_mse_is_as_good_as_the_best_of_all_thresholds_on_raw_values(
+    tally: Tally, values: Values
+) -> None:
     reach = float(np.abs(values).max())
     errors = [mean_squared_error(values, reach * kept / BINS) for kept in CANDIDATES]
     found = max(map(abs, FINDERS["mse"](tally(values))))
     assert mean_squared_error(values, found) <= 1.02 * min(errors)
 
 
-def test_mse_rounds_bins_as_its_slow_twin_does(values: Values) -> None:
+def test_mse_rounds_bins_as_its_slow_twin_does(tally: Tally, values: Values) -> None:
     statistics = tally(values)
     centres = (np.arange(HALF) + 0.5).astype(np.float64)
     some = slice(None, None, 96)
@@ -120,7 +117,7 @@ def test_mse_rounds_bins_as_its_slow_twin_does(values: Values) -> None:
     assert squared_errors(statistics.magnitudes)[some] == pytest.approx(twin, rel=1e-6)
 
 
-def test_percentile_cuts_what_sorting_would_cut(values: Values) -> None:
+def test_percentile_cuts_what_sorting_would_cut(tally: Tally, values: Values) -> None:
     many = np.tile(values, 100)
     statistics = tally(many)
     low, high = find_range(statistics, "percentile")
@@ -129,13 +126,13 @@ def test_percentile_cuts_what_sorting_would_cut(values: Values) -> None:
     assert np.abs(np.array([low, high]) - twin).max() <= 1.01 * statistics.width
 
 
-def test_average_is_the_mean_of_the_frames_extremes() -> None:
+def test_average_is_the_mean_of_the_frames_extremes(tally: Tally) -> None:
     frames = [np.array([-1, 4], np.float32), np.array([-3, 5], np.float32)]
     assert find_range(tally(*frames), "average") == (-2, 4.5)
     assert find_range(tally(*frames), "minmax") == (-3, 5)
 
 
-def test_a_gaussian_with_outliers() -> None:
+def test_a_gaussian_with_outliers(tally: Tally) -> None:
     values = np.random.default_rng(2).normal(0, 1, 400_000).astype(np.float32)
     values[0] = 40
     reach = {method: find_range(tally(values), method)[1] for method in METHODS}
@@ -146,27 +143,27 @@ def test_a_gaussian_with_outliers() -> None:
     assert 12 < reach["mse"] < 14
 
 
-def test_the_best_step_for_a_gaussian_is_the_textbooks() -> None:
+def test_the_best_step_for_a_gaussian_is_the_textbooks(tally: Tally) -> None:
     # Jayant and Noll 1984, table 4.1: 8 bits, uniform, step 0.0308 sigma.
     values = np.random.default_rng(3).normal(0, 1, 1_000_000).astype(np.float32)
     assert find_range(tally(values), "mse")[1] / (CODES - 1) == pytest.approx(0.0308, rel=0.03)
 
 
-def test_a_uniform_tensor_is_not_clipped() -> None:
+def test_a_uniform_tensor_is_not_clipped(tally: Tally) -> None:
     values = np.linspace(-2, 2, 200_001, dtype=np.float32)
     for method in ("entropy", "mse"):
         low, high = find_range(tally(values), method)
         assert (low, high) == pytest.approx((-2, 2), rel=0.01), method
 
 
-def test_entropy_differs_from_minmax() -> None:
+def test_entropy_differs_from_minmax(tally: Tally) -> None:
     """Unlike onnxruntime's default: with 128 bins for 128 codes it has one candidate."""
     values = linear(np.random.default_rng(4))
     assert find_range(tally(values), "entropy") != find_range(tally(values), "minmax")
     assert len(CANDIDATES) == 1921
 
 
-def test_a_symmetric_threshold_leaves_the_shorter_side_alone() -> None:
+def test_a_symmetric_threshold_leaves_the_shorter_side_alone(tally: Tally) -> None:
     values = np.random.default_rng(6).exponential(1, 50_000).astype(np.float32) - np.float32(0.25)
     for method in ("entropy", "mse"):
         low, high = find_range(tally(values), method)
@@ -178,14 +175,16 @@ def test_a_symmetric_threshold_leaves_the_shorter_side_alone() -> None:
 @pytest.mark.parametrize(
     "constant", [0.0, -0.0, 1e-42, -1e-30, 1e-7, -2.5, 6.0, 3e38], ids=lambda value: f"{value:g}"
 )
-def test_a_constant_tensor_has_itself_as_range(method: str, constant: float) -> None:
+def test_a_constant_tensor_has_itself_as_range(tally: Tally, method: str, constant: float) -> None:
     low, high = find_range(tally(np.full(9, constant, np.float32)), method)
     assert low == high == float(np.float32(constant))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("far", [1e-38, 1e-3, 1e6, 3e38])
-def test_every_range_is_finite_ordered_and_within_the_extremes(method: str, far: float) -> None:
+def test_every_range_is_finite_ordered_and_within_the_extremes(
+    tally: Tally, method: str, far: float
+) -> None:
     values = np.random.default_rng(8).normal(0, 1, 3000)
     low, high = find_range(tally((values / np.abs(values).max() * far).astype(np.float32)), method)
     assert math.isfinite(low)
