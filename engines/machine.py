@@ -21,7 +21,7 @@ def describe_machine(*packages: str) -> dict[str, str | int | float]:
         "cpu": cpu_name(),
         "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 1),
-        "platform": f"{platform.system()}-{platform.machine()}".lower(),
+        "platform": platform_name(),
         "python": platform.python_version(),
     }
     for package in packages:
@@ -30,6 +30,11 @@ def describe_machine(*packages: str) -> dict[str, str | int | float]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return facts
+
+
+def platform_name() -> str:
+    """Operating system and processor, such as linux-x86_64 or linux-aarch64."""
+    return f"{platform.system()}-{platform.machine()}".lower()
 
 
 def usable_cores() -> int:
