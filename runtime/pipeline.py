@@ -4,6 +4,9 @@
     read, decode, resize ─▶ session.run ────────▶ evidence of the frames before, ─▶ for result
                                                   labels or CRF, overlay            in stream
 
+That is `runtime.cpu_path`. On a GPU, `runtime.gpu_path`, the pixels stay there from the resize to
+the overlay, all in the inference thread.
+
 Each arrow is a `Slot`. A live source puts the newest frame into the first one and the newest result
 into the last one, so neither a slow model nor a slow consumer makes frames old; a file waits
 everywhere and loses nothing.
@@ -16,46 +19,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from engines.failures import SourceFailed
-from engines.labels import upsample_argmax
-from engines.preprocess import fit_frame
 from engines.session import Session
+from runtime.cpu_path import CpuPath
+from runtime.frame_path import Drawer, FramePath, Labels, Refiner, Watch
 from runtime.slot import Ended, Slot
 from runtime.source import Frame, FrameSource, Image
-from runtime.timings import Distribution, Rate, Timings
+from runtime.timings import Distribution, Rate
 
 if TYPE_CHECKING:
     from crf.temporal import TemporalEvidence
 
-Labels = NDArray[np.uint8]  # [H, W]
-Logits = NDArray[np.float32]  # [C, h, w]
-
 PATIENCE = 10.0  # seconds a live source may take to open, or to deliver the next frame
 SHUTDOWN = 1.0  # seconds that threads get to end before they are abandoned
-GAP = 1.0  # seconds between two frames after which the earlier one says nothing about the later
-
-
-class Refiner(Protocol):
-    """Turns logits into labels with the help of the frame; see `runtime.refiner`."""
-
-    def refine(self, frame: Image, logits: Logits) -> Labels: ...
-
-
-class Watch(Protocol):
-    """Looks at every frame, as the model sees it; see `runtime.drift`."""
-
-    def see(self, image: Image) -> None: ...
-
-
-class Drawer(Protocol):
-    """Makes the picture that sinks show; see `runtime.overlay`."""
-
-    def draw(self, frame: Image, labels: Labels, fps: float, age: float) -> Image: ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +57,7 @@ class Stream:
         drawer: Draws `Result.picture`; without one it is None.
         watch: Sees each frame that is drawn.
         patience: Seconds without a frame after which a live source counts as failed.
+        path: How frames are worked on; None: a `CpuPath` of the five above.
     """
 
     def __init__(
@@ -91,20 +70,19 @@ class Stream:
         drawer: Drawer | None = None,
         watch: Watch | None = None,
         patience: float = PATIENCE,
+        path: FramePath[Any, Any] | None = None,
     ) -> None:
         self.source = source
-        self.timings = Timings()
+        self._path = path or CpuPath(session, temporal, refiner, drawer, watch)
+        self.timings = self._path.timings
         self.ages = Distribution()
-        self._session = session
-        self._temporal = temporal
-        self._refiner = refiner
-        self._drawer = drawer
-        self._watch = watch
         self._patience = patience
-        self._captured: Slot[tuple[Frame, Image]] = Slot(newest=source.live)
-        self._inferred: Slot[tuple[Frame, Image, Logits]] = Slot()
+        self._captured: Slot[tuple[Frame, Any]] = Slot(newest=source.live)
+        self._inferred: Slot[tuple[Frame, Any]] = Slot()
         self._finished: Slot[tuple[Frame, Labels, Image | None]] = Slot(newest=source.live)
         self.stopped = False  # by `stop`, not by the end of the source
+        self._running = threading.Event()  # cleared while paused
+        self._running.set()
         self._error: Exception | None = None
         self._threads: list[threading.Thread] = []
         self._overheads: list[float] = []  # CPU seconds of each thread that ended
@@ -115,6 +93,16 @@ class Stream:
     def dropped(self) -> int:
         """Frames of a live source that a newer one replaced before they were handed over."""
         return self._captured.dropped + self._finished.dropped
+
+    @property
+    def reconnects(self) -> int:
+        """How often the source was lost and found again; no source of this version does that."""
+        return 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` holds the stream."""
+        return not self._running.is_set()
 
     @property
     def fps(self) -> float:
@@ -162,8 +150,20 @@ class Stream:
         """From any thread: end the iteration now; unfinished frames are discarded."""
         self.stopped = True
         self.source.close()
+        self._running.set()
         for slot in (self._captured, self._inferred, self._finished):
             slot.close()
+
+    def pause(self) -> None:
+        """From any thread: infer nothing more until `resume`.
+
+        A live source is still read, so that the first frame afterwards is a new one.
+        """
+        self._running.clear()
+
+    def resume(self) -> None:
+        """From any thread: go on after `pause`."""
+        self._running.set()
 
     def close(self) -> None:
         """Stop, and wait for the threads.
@@ -211,9 +211,7 @@ class Stream:
             empty = True
             while (frame := self._read(frames)) is not None:
                 empty = False
-                with self.timings.measure("prepare"):
-                    image = fit_frame(frame.image, self._session.spec.input_size)
-                self._captured.put((frame, image))
+                self._captured.put((frame, self._path.prepare(frame)))
         if empty and not self.stopped:
             raise SourceFailed(f"{self.source.name} has not a single frame: is the file complete?")
 
@@ -224,12 +222,11 @@ class Stream:
     def _infer(self) -> None:
         while True:
             self._inferred.wait_for_room()
-            frame, image = self._next_frame()
-            with self.timings.measure("infer"):
-                logits = self._session.run(image[None])
-            self._inferred.put((frame, image, logits[0]))
+            self._running.wait()
+            frame, prepared = self._next_frame()
+            self._inferred.put((frame, self._path.infer(prepared)))
 
-    def _next_frame(self) -> tuple[Frame, Image]:
+    def _next_frame(self) -> tuple[Frame, Any]:
         if not self.source.live:
             return self._captured.take()
         # Two halves: after a suspension (Ctrl-Z, fg) the first has run out although the camera
@@ -245,29 +242,10 @@ class Stream:
             ) from None
 
     def _draw(self) -> None:
-        rate, before = Rate(), 0.0
+        rate = Rate()
         while True:
-            frame, image, logits = self._inferred.take()
-            if self._watch is not None:
-                with self.timings.measure("drift"):
-                    self._watch.see(image)
-            if self._temporal is not None:
-                with self.timings.measure("temporal"):
-                    if not 0 < frame.time - before <= GAP:
-                        self._temporal.forget()
-                    before, logits = frame.time, self._temporal.update(image, logits)
-            labels = self._label(frame.image, logits)
+            frame, inferred = self._inferred.take()
+            labels = self._path.label(frame, inferred)
             fps = rate.tick(time.monotonic())
-            picture = None
-            if self._drawer is not None:
-                with self.timings.measure("draw"):
-                    age = time.monotonic() - frame.captured
-                    picture = self._drawer.draw(frame.image, labels, fps, age)
+            picture = self._path.draw(frame, labels, fps, time.monotonic() - frame.captured)
             self._finished.put((frame, labels, picture))
-
-    def _label(self, image: Image, logits: Logits) -> Labels:
-        if self._refiner is not None:
-            with self.timings.measure("crf"):
-                return self._refiner.refine(image, logits)
-        with self.timings.measure("labels"):
-            return upsample_argmax(logits, (image.shape[0], image.shape[1]))

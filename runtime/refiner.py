@@ -6,7 +6,7 @@ from collections import Counter
 
 from engines.failures import UsageError
 from engines.spec import CrfParams, ModelSpec
-from runtime.pipeline import Labels, Logits
+from runtime.frame_path import Labels, Logits
 from runtime.source import Image
 
 MODES = ("auto", "off", "fast", "exact")

@@ -15,7 +15,8 @@ from engines.failures import SourceFailed
 from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
 from runtime import pipeline
-from runtime.pipeline import Labels, Logits, Stream
+from runtime.frame_path import Labels, Logits
+from runtime.pipeline import Stream
 from runtime.source import Frame, FrameSource, Image
 
 GUARD = 10  # seconds after which a hang becomes a failure
@@ -340,3 +341,40 @@ def test_frames_per_second_count_intervals(
         list(stream)
     stream._first, stream._last = 10.0, 10.5
     assert stream.fps == pytest.approx(4)  # three results, two intervals of a quarter second
+
+
+def test_a_paused_live_stream_goes_on_with_a_new_frame(
+    session: Any, make_source: MakeSource, make_frame: MakeFrame
+) -> None:
+    held, captured = threading.Event(), threading.Semaphore(0)
+
+    def frames() -> Iterator[Frame]:
+        yield make_frame(0)
+        assert held.wait(GUARD)
+        for index in range(1, 9):  # the camera goes on while nobody looks
+            yield make_frame(index)
+            captured.release()
+        assert stream.paused
+        stream.resume()
+        threading.Event().wait(GUARD)
+
+    stream = Stream(make_source(frames(), live=True), session)
+    with stream:
+        results = iter(stream)
+        assert next(results).frame.index == 0
+        stream.pause()
+        held.set()
+        while (index := next(results).frame.index) < 8:  # one may have been on its way
+            assert index == 1
+        assert index == 8
+
+
+def test_a_paused_stream_can_be_stopped(
+    session: Any, make_source: MakeSource, make_frame: MakeFrame
+) -> None:
+    source = make_source(make_frame(index) for index in range(100))
+    with Stream(source, session) as stream:
+        stream.pause()
+        threading.Timer(0.05, stream.stop).start()
+        assert len(list(stream)) <= 1
+    assert finished(stream)
