@@ -24,9 +24,11 @@ class Overlay:
 
     Args:
         spec: Gives class names and colours.
-        title: The fixed part of the status line, for example "int8 on cpu".
+        title: A part of the status line, for example "int8 on cpu".
         alpha: Opacity of the mask, 0 to 1.
         notice: Says what the status line ends with at the moment; empty for nothing.
+
+    `title` and `alpha` may be set from any thread, from the next picture on.
     """
 
     def __init__(
@@ -34,8 +36,8 @@ class Overlay:
     ) -> None:
         self._palette = spec.palette
         self._classes = tuple(zip(spec.classes, spec.palette, strict=True))
-        self._title = title
-        self._alpha = alpha
+        self.title = title
+        self.alpha = alpha
         self._notice = notice
 
     def draw(self, frame: Image, labels: NDArray[np.uint8], fps: float, age: float) -> Image:
@@ -43,9 +45,9 @@ class Overlay:
 
         `fps` in frames/s; `age` in seconds since the frame was captured.
         """
-        picture = blend(frame, labels, self._palette, self._alpha)
+        picture = blend(frame, labels, self._palette, self.alpha)
         height, width = labels.shape
-        parts = f"{fps:.0f} FPS", f"age {1e3 * age:.0f} ms", self._title, self._notice()
+        parts = f"{fps:.0f} FPS", f"age {1e3 * age:.0f} ms", self.title, self._notice()
         status = "   ".join(part for part in parts if part)
         _stamp(picture, status_strip(status, width, font_size(height)), top=True)
         visible = tuple(self._classes[index] for index in present(labels, len(self._classes)))

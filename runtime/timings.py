@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 GROWTH = 1.02  # bucket edges grow by 2 %: a percentile is at most 1 % off
@@ -20,6 +20,7 @@ class Distribution:
 
     def __init__(self) -> None:
         self.count = 0
+        self.total = 0.0  # seconds
         self._buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
@@ -27,13 +28,28 @@ class Distribution:
         bucket = round(math.log(max(seconds, SHORTEST) / SHORTEST) / math.log(GROWTH))
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
         self.count += 1
+        self.total += seconds
+
+    def cumulative(self, edges: Sequence[float]) -> list[int]:
+        """How many durations were at most each of the rising `edges`, in seconds.
+
+        From any thread while another one adds; an edge inside a bucket is up to 1 % off.
+        """
+        buckets = sorted(self._buckets.copy().items())  # dict.copy is one step for other threads
+        counts, seen, place = [], 0, 0
+        for edge in edges:
+            while place < len(buckets) and SHORTEST * GROWTH ** buckets[place][0] <= edge:
+                seen += buckets[place][1]
+                place += 1
+            counts.append(seen)
+        return counts
 
     def percentile_ms(self, percent: float) -> float:
         """The smallest duration, in ms, that at least `percent` of all do not exceed; 0 if none."""
         wanted = self.count * percent / 100
         seen = 0
-        for bucket in sorted(self._buckets):
-            seen += self._buckets[bucket]
+        for bucket, count in sorted(self._buckets.copy().items()):
+            seen += count
             if seen >= wanted:
                 return 1e3 * SHORTEST * GROWTH**bucket
         return 0.0

@@ -61,3 +61,13 @@ def test_rate_is_intervals_over_time() -> None:
     rate = Rate()
     assert rate.tick(100.0) == 0
     assert [rate.tick(100 + step / 4) for step in range(1, 50)] == pytest.approx([4.0] * 49)
+
+
+def test_cumulative_counts_are_those_of_a_plain_count() -> None:
+    durations = [0.0004, 0.003, 0.003, 0.02, 0.7, 9.0]
+    distribution = Distribution()
+    for seconds in durations:
+        distribution.add(seconds)
+    edges = [0.001, 0.005, 0.05, 1.0, 5.0]
+    assert distribution.cumulative(edges) == [sum(d <= e for d in durations) for e in edges]
+    assert distribution.total == pytest.approx(sum(durations))
