@@ -64,7 +64,7 @@ def summarise(
         frame_age=stream.ages,
         dropped=stream.dropped,
         damaged=stream.source.damaged,
-        reconnects=0,  # no source of this version reconnects: one that is lost ends the stream
+        reconnects=stream.reconnects,
         peak_rss_mb=peak_rss_mb(),
         ended=ended,
         camera=stream.source.name,
