@@ -27,6 +27,7 @@ from runtime.cpu_path import CpuPath
 from runtime.frame_path import Drawer, FramePath, Labels, Refiner, Watch
 from runtime.slot import Ended, Slot
 from runtime.source import Frame, FrameSource, Image
+from runtime.sources.status import State
 from runtime.timings import Distribution, Rate
 
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ class Stream:
     @property
     def dropped(self) -> int:
         """Frames of a live source that a newer one replaced before they were handed over."""
-        return self._captured.dropped + self._finished.dropped
+        return self.source.status.dropped + self._captured.dropped + self._finished.dropped
 
     @property
     def reconnects(self) -> int:
-        """How often the source was lost and found again; no source of this version does that."""
-        return 0
+        """How often the source was lost and found again."""
+        return self.source.status.reconnects
 
     @property
     def paused(self) -> bool:
@@ -231,15 +232,16 @@ class Stream:
             return self._captured.take()
         # Two halves: after a suspension (Ctrl-Z, fg) the first has run out although the camera
         # had no time to deliver.
-        with suppress(TimeoutError):
-            return self._captured.take(self._patience / 2)
-        try:
-            return self._captured.take(self._patience / 2)
-        except TimeoutError:
-            raise SourceFailed(
-                f"{self.source.name} gave no frame for {self._patience:g} s: plug it in again, or "
-                "see that no other program uses it (fuser -v /dev/video*)"
-            ) from None
+        late = 0
+        while late < 2:
+            with suppress(TimeoutError):
+                return self._captured.take(self._patience / 2)
+            # One that is not live knows it: it reconnects, or gives up with a better reason.
+            late = late + 1 if self.source.status.state is State.LIVE else 0
+        raise SourceFailed(
+            f"{self.source.name} gave no frame for {self._patience:g} s: plug it in again, or "
+            "see that no other program uses it (fuser -v /dev/video*)"
+        )
 
     def _draw(self) -> None:
         rate = Rate()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.failures import SourceFailed, UsageError
+from runtime.sources.status import Status
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 
@@ -53,6 +54,11 @@ class FrameSource(Protocol):
         """Packets that could not be decoded so far; their frames are missing."""
         ...
 
+    @property
+    def status(self) -> Status:
+        """Live, or why not; what was lost on the way here."""
+        ...
+
     def __iter__(self) -> Generator[Frame, None, None]: ...
 
     def close(self) -> None:
@@ -62,10 +68,10 @@ class FrameSource(Protocol):
 
 def open_source(text: str) -> FrameSource:
     """The source that `--camera` names: an index, device, video, image, folder or `street:`."""
-    from runtime.camera_source import CameraSource, device_path
-    from runtime.folder_source import IMAGES, FolderSource
-    from runtime.street_source import StreetSource
-    from runtime.video_source import VideoSource
+    from runtime.sources.v4l2 import CameraSource, device_path
+    from runtime.sources.folder import IMAGES, FolderSource
+    from runtime.sources.street import StreetSource
+    from runtime.sources.video_file import VideoSource
 
     if text.startswith("street:"):
         return StreetSource.parse(text)

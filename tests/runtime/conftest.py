@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.session import Session
 from engines.spec import ModelSpec
 from runtime.source import Frame, FrameSource
+from runtime.sources.status import ALWAYS_LIVE, Status
 
 SPEC = ModelSpec(
     name="brightness",
@@ -68,6 +69,7 @@ class ScriptedSource:
     name: str = "script"
     fps: float = 25.0
     damaged: int = 0
+    status: Status = ALWAYS_LIVE
     closed: list[bool] = field(default_factory=list)
 
     def __iter__(self) -> Generator[Frame, None, None]:

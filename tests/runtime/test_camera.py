@@ -15,7 +15,7 @@ import av
 import pytest
 
 from engines.failures import SourceFailed
-from runtime.camera_source import CameraSource, cameras_found, capture_time, device_path
+from runtime.sources.v4l2 import CameraSource, cameras_found, capture_time, device_path
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ import sys
 from pathlib import Path
 from engines.bundle import Bundle
 from engines.session import open_session
-from runtime.camera_source import CameraSource
+from runtime.sources.v4l2 import CameraSource
 from runtime.pipeline import Stream
 
 pipe, bundle = sys.argv[1:]

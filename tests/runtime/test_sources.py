@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engines.failures import SourceFailed, UsageError
-from runtime.camera_source import CameraSource
-from runtime.folder_source import FolderSource
+from runtime.sources.v4l2 import CameraSource
+from runtime.sources.folder import FolderSource
 from runtime.source import Frame, FrameSource, open_source
-from runtime.street_source import StreetSource
-from runtime.video_source import VideoSource
+from runtime.sources.street import StreetSource
+from runtime.sources.video_file import VideoSource
 
 COUNT = 5  # frames that the contract tests look at
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from engines.failures import SourceFailed
 from runtime.source import Frame
+from runtime.sources.status import ALWAYS_LIVE
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -22,6 +23,7 @@ class FolderSource:
     live = False
     fps = 25.0  # stills have no rate: what FFmpeg assumes for image sequences
     damaged = 0
+    status = ALWAYS_LIVE
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)

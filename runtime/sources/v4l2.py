@@ -15,7 +15,8 @@ from av.video.reformatter import VideoReformatter
 
 from engines.failures import SourceFailed
 from runtime.source import Frame
-from runtime.video_source import decode, reason, rgb
+from runtime.sources.status import ALWAYS_LIVE
+from runtime.sources.video_file import decode, reason, rgb
 
 UNKNOWN_RATE = 30.0  # what almost every USB camera delivers; only a recording's header uses it
 
@@ -36,6 +37,7 @@ class CameraSource:
     """
 
     live = True
+    status = ALWAYS_LIVE
 
     def __init__(self, device: str, driver: str = "v4l2") -> None:
         self.name = device

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from engines.failures import UsageError
 from runtime.source import Frame
+from runtime.sources.status import ALWAYS_LIVE
 
 NATIVE_RATE = 30.0  # frames/s at which the scene moves at its natural speed
 
@@ -30,6 +31,7 @@ class StreetSource:
     """Frames of `scenes.street.StreetCamera`, pulled or paced by a clock."""
 
     damaged = 0
+    status = ALWAYS_LIVE
 
     def __init__(self, options: StreetOptions, name: str = "street:") -> None:
         self.name = name

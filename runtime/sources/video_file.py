@@ -14,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from engines.failures import SourceFailed
 from runtime.source import Frame, Image
+from runtime.sources.status import ALWAYS_LIVE
 
 # Containers of video, by FFmpeg's names. Left out on purpose: playlists (hls, concat), which open
 # other files and retry for minutes, and tty, which renders any text as a picture of a terminal.
@@ -28,6 +29,7 @@ class VideoSource:
     """The first video stream of a file, decoded with FFmpeg."""
 
     live = False
+    status = ALWAYS_LIVE
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
