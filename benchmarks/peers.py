@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from benchmarks.contenders import Contender, Frame, plain_onnxruntime
 from engines.bundle import Bundle
 
+ONNXRUNTIME = "onnxruntime-fp32"
 TORCH = ("torch-eager", "torch-eager-channels-last", "torch-compiled-channels-last")
 OPENVINO = ("openvino-fp32", "openvino-default", "openvino-nncf-int8")
 NNCF_FRAMES = 300  # that NNCF calibrates on by default
 
 
 def peers(
-    bundle: Bundle, threads: int, calibration: Sequence[Frame]
+    bundle: Bundle,
+    threads: int,
+    calibration: Sequence[Frame],
+    wanted: Collection[str] = (ONNXRUNTIME, *TORCH, *OPENVINO),
 ) -> tuple[list[Contender], dict[str, str]]:
-    """The peers that can run here, and for each other one why not.
+    """Those `wanted` that can run here, and for each other one why not.
 
     `calibration` are frames of the training split, for whoever quantizes by itself.
     """
-    result = [plain_onnxruntime(bundle, threads)]
-    skipped: dict[str, str] = {}
-    if bundle.manifest.find("checkpoint") is None:
-        skipped |= dict.fromkeys(TORCH, "the bundle was built from ONNX and holds no checkpoint")
-    elif missing("torch"):
-        skipped |= dict.fromkeys(TORCH, "PyTorch is not installed: pip install -e '.[train]'")
-    else:
+    found, skipped = [], {}
+    for name in wanted:
+        reason = why_not(name, bundle, calibration)
+        if reason is None:
+            found.append(peer(name, bundle, threads, calibration))
+        else:
+            skipped[name] = reason
+    return found, skipped
+
+
+def why_not(name: str, bundle: Bundle, calibration: Sequence[Frame]) -> str | None:
+    """Why a peer cannot run, or None."""
+    if name in TORCH and bundle.manifest.find("checkpoint") is None:
+        return "the bundle was built from ONNX and holds no checkpoint"
+    if name in TORCH and missing("torch"):
+        return "PyTorch is not installed: pip install -e '.[train]'"
+    if name in OPENVINO and (missing("openvino") or missing("nncf")):
+        return "not installed: pip install openvino nncf"
+    if name == OPENVINO[2] and not calibration:
+        return "no frames to calibrate on: see --calibration-split"
+    return None
+
+
+def peer(name: str, bundle: Bundle, threads: int, calibration: Sequence[Frame]) -> Contender:
+    """One that can run; its library is imported only now."""
+    if name == ONNXRUNTIME:
+        return plain_onnxruntime(bundle, threads)
+    if name in TORCH:
         from benchmarks.torch_peers import torch_peer
 
-        result += [torch_peer(name, bundle, threads) for name in TORCH]
-    if missing("openvino") or missing("nncf"):
-        return result, skipped | dict.fromkeys(OPENVINO, "not installed: pip install openvino nncf")
+        return torch_peer(name, bundle, threads)
     from benchmarks.openvino_peers import nncf_int8, openvino_default, openvino_fp32
 
-    result += [openvino_fp32(bundle, threads), openvino_default(bundle, threads)]
-    if calibration:
-        result.append(nncf_int8(bundle, threads, calibration))
-    else:
-        skipped[OPENVINO[2]] = "no frames to calibrate on: see --calibration-split"
-    return result, skipped
+    if name == OPENVINO[2]:
+        return nncf_int8(bundle, threads, calibration)
+    return (openvino_fp32 if name == OPENVINO[0] else openvino_default)(bundle, threads)
 
 
 def missing(package: str) -> bool:
