@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer, does_not_load, out_of_memory
+from engines.cuda_graph import CudaGraph
+from engines.device import (
+    THREADS,
+    Argument,
+    Buffer,
+    does_not_load,
+    no_pinned_memory,
+    out_of_memory,
+)
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -49,6 +59,7 @@ class CudaCoreDevice:
         self.architecture = f"sm_{self._device.arch}"
         self.description = f"{self._device.name} ({self.architecture}) through cuda.core"
         self._buffers: dict[int, Any] = {}
+        self._pinned: dict[int, Any] = {}
 
     @property
     def stream(self) -> int:
@@ -70,6 +81,24 @@ class CudaCoreDevice:
         self._device.set_current()
         self._buffers.pop(buffer.address).close(self._stream)
 
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        self._device.set_current()
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        try:
+            buffer = self._core.LegacyPinnedMemoryResource().allocate(size)
+        except Exception as error:  # CUDAError
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            raise no_pinned_memory(shape, dtype) from error
+        address = int(buffer.handle)
+        self._pinned[address] = buffer
+        memory = (ctypes.c_ubyte * size).from_address(address)
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+    def free_pinned(self, array: NDArray[Any]) -> None:
+        self.synchronise()
+        self._pinned.pop(array.ctypes.data).close()
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         self._device.set_current()
         self._view(buffer.address, array).copy_from(
@@ -77,11 +106,14 @@ class CudaCoreDevice:
         )
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        self.queue_download(buffer, array)
+        self._stream.sync()
+
+    def queue_download(self, buffer: Buffer, array: NDArray[Any]) -> None:
         self._device.set_current()
         self._view(buffer.address, array).copy_to(
             self._view(array.ctypes.data, array), stream=self._stream
         )
-        self._stream.sync()
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         self._device.set_current()
@@ -104,6 +136,14 @@ class CudaCoreDevice:
         config = self._core.LaunchConfig(grid=blocks, block=THREADS)
         self._core.launch(self._stream, config, kernel, *values)
 
+    def capture(self, work: Callable[[], None]) -> CudaGraph:
+        return CudaGraph.capture(self.stream, self.current, work)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        self._device.set_current()
+        yield
+
     def record(self) -> _Event:
         self._device.set_current()
         return _Event(self._stream.record(options=self._core.EventOptions(timing_enabled=True)))
@@ -114,9 +154,12 @@ class CudaCoreDevice:
 
     def close(self) -> None:
         self.synchronise()
+        for buffer in self._pinned.values():
+            buffer.close()
         for buffer in self._buffers.values():
             buffer.close(self._stream)
         self._buffers.clear()
+        self._pinned.clear()
         self._stream.close()
 
     def _view(self, address: int, array: NDArray[Any]) -> Any:

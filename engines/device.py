@@ -8,12 +8,14 @@ Every call works from any thread, but one device is not for use from two threads
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.cuda_graph import CudaGraph
 from engines.failures import DeviceMissing, UsageError
 from engines.kernels import KernelSource
 
@@ -73,12 +75,26 @@ class Device(Protocol):
         """Give a buffer back, once the queued work is done with it."""
         ...
 
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """A page-locked array of the host with arbitrary content: copies from and to it run beside
+        the program, and need no staging."""
+        ...
+
+    def free_pinned(self, array: NDArray[Any]) -> None:
+        """Give an array of `pinned` back, once the queued work is done with it."""
+        ...
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
-        """Copy a C-contiguous array to the start of a buffer."""
+        """Copy a C-contiguous array to the start of a buffer; a pinned one may not change until the
+        work is done."""
         ...
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
         """Fill a C-contiguous array from the start of a buffer; waits for it."""
+        ...
+
+    def queue_download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """Queue a `download` into a pinned array, which is filled once the work is done."""
         ...
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
@@ -93,6 +109,20 @@ class Device(Protocol):
         """Queue `blocks` blocks of THREADS threads."""
         ...
 
+    def capture(self, work: Callable[[], None]) -> CudaGraph:
+        """What `work` queues, without running it, as one thing to launch again and again.
+
+        `work` may launch, copy pinned arrays and enqueue plans, but neither allocate nor wait.
+
+        Raises:
+            CaptureFailed: It did something that a graph cannot hold.
+        """
+        ...
+
+    def current(self) -> AbstractContextManager[None]:
+        """Makes the device current in this thread, for other libraries."""
+        ...
+
     def record(self) -> Event: ...
 
     def synchronise(self) -> None:
@@ -100,7 +130,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Give all buffers back and release the stream and the context."""
+        """Give all buffers and pinned arrays back and release the stream and the context."""
         ...
 
 
@@ -156,6 +186,15 @@ def out_of_memory(size: int) -> DeviceMissing:
     return DeviceMissing(
         f"the GPU has no {size / 1e6:.0f} MB of memory left: close what else runs on it "
         "(nvidia-smi or, on a Jetson, tegrastats tells), or use a smaller frame or --crf off"
+    )
+
+
+def no_pinned_memory(shape: tuple[int, ...], dtype: Any) -> DeviceMissing:
+    """What every binding raises when the host cannot lock an array's pages."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return DeviceMissing(
+        f"the host has no {size / 1e6:.0f} MB of memory left that may be page-locked: close what "
+        "else runs here, or build the plan for a smaller batch"
     )
 
 

@@ -31,7 +31,7 @@ class GpuFacts:
 
 def probe_gpu(index: int = 0) -> GpuFacts | None:
     """GPU number `index`, or None where there is no driver or no such GPU."""
-    driver = _open_driver()
+    driver = open_driver()
     device, version, major, minor = (ctypes.c_int() for _ in range(4))
     if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), index):
         return None
@@ -72,8 +72,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _open_driver() -> Any | None:
-    """The driver's library, or None where no driver is installed."""
+def open_driver() -> Any | None:
+    """The driver's library (libcuda), or None where no driver is installed."""
     name = LIBRARY.get(platform.system())
     if name is None:
         return None

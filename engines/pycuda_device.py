@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.device import THREADS, Argument, Buffer, does_not_load, out_of_memory
+from engines.cuda_graph import CudaGraph
+from engines.device import (
+    THREADS,
+    Argument,
+    Buffer,
+    does_not_load,
+    no_pinned_memory,
+    out_of_memory,
+)
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
@@ -49,7 +57,8 @@ class PyCudaDevice:
         self.architecture = f"sm_{major}{minor}"
         self.description = f"{device.name()} ({self.architecture}) through PyCUDA"
         self._allocations: dict[int, Any] = {}
-        with self._current():
+        self._pinned: dict[int, Any] = {}
+        with self.current():
             self._stream = driver.Stream()
 
     @property
@@ -57,7 +66,7 @@ class PyCudaDevice:
         return int(self._stream.handle)
 
     def allocate(self, size: int) -> Buffer:
-        with self._current():
+        with self.current():
             try:
                 allocation = self._driver.mem_alloc(size)
             except self._driver.MemoryError as error:
@@ -67,28 +76,45 @@ class PyCudaDevice:
 
     def free(self, buffer: Buffer) -> None:
         self.synchronise()
-        with self._current():
+        with self.current():
             self._allocations.pop(buffer.address).free()
 
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        with self.current():
+            try:
+                array: NDArray[Any] = self._driver.pagelocked_empty(shape, dtype)
+            except self._driver.MemoryError as error:
+                raise no_pinned_memory(shape, dtype) from error
+        self._pinned[array.ctypes.data] = array.base
+        return array
+
+    def free_pinned(self, array: NDArray[Any]) -> None:
+        self.synchronise()
+        with self.current():
+            self._pinned.pop(array.ctypes.data).free()
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
-        with self._current():
+        with self.current():
             self._driver.memcpy_htod_async(buffer.address, array, self._stream)
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
-        with self._current():
+        self.queue_download(buffer, array)
+        self.synchronise()
+
+    def queue_download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        with self.current():
             self._driver.memcpy_dtoh_async(array, buffer.address, self._stream)
-            self._stream.synchronize()
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         code = cubin(source, self.architecture)
         try:
-            with self._current():
+            with self.current():
                 module = self._driver.module_from_buffer(code)
         except self._driver.Error as error:
             raise does_not_load(source, error) from error
 
         def find(name: str) -> Any:
-            with self._current():
+            with self.current():
                 return module.get_function(name)
 
         return find
@@ -102,33 +128,37 @@ class PyCudaDevice:
         values = [
             value.item() if isinstance(value, np.generic) else value.address for value in arguments
         ]
-        with self._current():
+        with self.current():
             kernel.prepare(formats)
             kernel.prepared_async_call((blocks, 1), (THREADS, 1, 1), self._stream, *values)
 
-    def record(self) -> _Event:
-        with self._current():
-            event = self._driver.Event()
-            event.record(self._stream)
-        return _Event(event)
-
-    def synchronise(self) -> None:
-        with self._current():
-            self._stream.synchronize()
-
-    def close(self) -> None:
-        self.synchronise()
-        with self._current():
-            for allocation in self._allocations.values():
-                allocation.free()
-        self._allocations.clear()
-        self._context.detach()
+    def capture(self, work: Callable[[], None]) -> CudaGraph:
+        return CudaGraph.capture(self.stream, self.current, work)
 
     @contextmanager
-    def _current(self) -> Iterator[None]:
+    def current(self) -> Iterator[None]:
         """Make the device current in this thread, whatever was before."""
         self._context.push()
         try:
             yield
         finally:
             self._driver.Context.pop()
+
+    def record(self) -> _Event:
+        with self.current():
+            event = self._driver.Event()
+            event.record(self._stream)
+        return _Event(event)
+
+    def synchronise(self) -> None:
+        with self.current():
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        self.synchronise()
+        with self.current():
+            for memory in (*self._allocations.values(), *self._pinned.values()):
+                memory.free()
+        self._allocations.clear()
+        self._pinned.clear()
+        self._context.detach()

@@ -1,12 +1,20 @@
-"""PyCUDA and cuda.core as far as the device layer calls them, over one fake GPU."""
+"""PyCUDA, cuda.core and libcuda as far as the device layer calls them, over one fake GPU.
+
+The GPU is as lazy as a real one: what is queued runs when somebody waits for it, so that a missing
+wait is seen.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Work = Callable[[], None]
 
 
 def module(name: str, **members: Any) -> ModuleType:
@@ -17,10 +25,14 @@ def module(name: str, **members: Any) -> ModuleType:
 
 
 class FakeGpu:
-    """Device memory by address, and a log of what was launched, for both fakes."""
+    """Memory by address, a queue of work, and a log of what was launched, for all fakes."""
 
     def __init__(self) -> None:
         self.memory: dict[int, bytearray] = {}
+        self.pinned: dict[int, Any] = {}  # address -> what keeps the host's memory alive
+        self.queue: list[Work] = []
+        self.graphs: dict[int, list[Work]] = {}
+        self.capturing: list[Work] | None = None
         self.launched: list[tuple[Any, ...]] = []
         self.depth = 0  # contexts pushed and not popped
         self.current = False
@@ -28,25 +40,123 @@ class FakeGpu:
         self.synchronised = 0
         self.closed = False
 
+    def submit(self, work: Work) -> None:
+        """Queue work, or add it to the graph that is being captured."""
+        self.must_be_current()
+        (self.queue if self.capturing is None else self.capturing).append(work)
+
+    def synchronise(self) -> None:
+        """Run what is queued."""
+        assert self.capturing is None, "cudaErrorStreamCaptureUnsupported"
+        self.synchronised += 1
+        queue, self.queue = self.queue, []
+        for work in queue:
+            work()
+
     def allocate(self, size: int) -> int | None:
         """The address, or None for more than 1 MB."""
         self.must_be_current()
+        assert self.capturing is None
         if size > 2**20:
             return None
         address, self.next_address = self.next_address, self.next_address + size + 256
         self.memory[address] = bytearray(size)
         return address
 
-    def write(self, address: int, data: bytes) -> None:
+    def release(self, address: int) -> None:
+        del self.memory[address]
+
+    def pin(self, memory: Any) -> int:
+        """Remember a ctypes array as page-locked; its address."""
         self.must_be_current()
+        address = ctypes.addressof(memory)
+        self.pinned[address] = memory
+        return address
+
+    def unpin(self, address: int) -> None:
+        assert not self.queue, "page-locked memory was freed under queued work"
+        del self.pinned[address]
+
+    def upload(self, address: int, source: int, size: int) -> None:
+        """Copy from the host: page-locked memory when its turn comes, other memory now."""
+        if self._is_pinned(source, size):
+            self.submit(lambda: self.write(address, ctypes.string_at(source, size)))
+        else:
+            data = ctypes.string_at(source, size)
+            self.submit(lambda: self.write(address, data))
+
+    def download(self, target: int, address: int, size: int) -> None:
+        """Copy to the host, when its turn comes."""
+
+        def copy() -> None:
+            ctypes.memmove(target, self.read(address, size), size)
+
+        self.submit(copy)
+
+    def write(self, address: int, data: bytes) -> None:
+        assert len(data) <= len(self.memory[address])
         self.memory[address][: len(data)] = data
 
     def read(self, address: int, size: int) -> bytes:
-        self.must_be_current()
+        assert size <= len(self.memory[address])
         return bytes(self.memory[address][:size])
 
     def must_be_current(self) -> None:
-        assert self.depth == 1 or self.current
+        assert self.depth or self.current
+
+    def _is_pinned(self, source: int, size: int) -> bool:
+        return any(
+            start <= source and source + size <= start + len(memory)
+            for start, memory in self.pinned.items()
+        )
+
+
+class FakeLibcuda:
+    """libcuda's stream capture over a fake GPU; `broken` names what fails."""
+
+    def __init__(self, gpu: FakeGpu, broken: str = "") -> None:
+        self.gpu, self.broken = gpu, broken
+
+    def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
+        assert (stream.value, mode) == (77, 1)
+        self.gpu.must_be_current()
+        if self.broken == "begin":
+            return 1
+        self.gpu.capturing = []
+        return 0
+
+    def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:  # noqa: N802
+        captured, self.gpu.capturing = self.gpu.capturing, None
+        if self.broken == "end":
+            return 901  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+        graph._obj.value = len(self.gpu.graphs) + 1
+        self.gpu.graphs[graph._obj.value] = captured or []
+        return 0
+
+    def cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:  # noqa: N802
+        executable._obj.value = graph.value + 100
+        self.gpu.graphs[executable._obj.value] = self.gpu.graphs[graph.value]
+        return 0
+
+    def cuGraphLaunch(self, executable: Any, stream: Any) -> int:  # noqa: N802
+        if self.broken == "launch":
+            return 700
+        for work in self.gpu.graphs[executable.value]:
+            self.gpu.submit(work)
+        return 0
+
+    def cuGraphDestroy(self, graph: Any) -> int:  # noqa: N802
+        del self.gpu.graphs[graph.value]
+        return 0
+
+    def cuGraphExecDestroy(self, executable: Any) -> int:  # noqa: N802
+        assert not self.gpu.queue, "a graph was destroyed under queued work"
+        del self.gpu.graphs[executable.value]
+        return 0
+
+    def cuGetErrorName(self, code: int, text: Any) -> int:  # noqa: N802
+        text._obj.value = b"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" if code == 901 else None
+        return 0
 
 
 def fake_pycuda(gpu: FakeGpu) -> ModuleType:
@@ -71,7 +181,8 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         def free(self) -> None:
             assert self.valid, "PyCUDA raises on a second free"
             self.valid = False
-            del gpu.memory[self.address]
+            gpu.must_be_current()
+            gpu.release(self.address)
 
     class Context:
         def push(self) -> None:
@@ -104,14 +215,15 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
             self.handle = 77
 
         def synchronize(self) -> None:
-            gpu.synchronised += 1
+            gpu.must_be_current()
+            gpu.synchronise()
 
     class Event:
         def record(self, stream: Stream) -> None:
             self.time = 5.0 * gpu.synchronised
 
         def synchronize(self) -> None:
-            gpu.synchronised += 1
+            gpu.synchronise()
 
         def time_since(self, other: Event) -> float:
             return self.time - other.time
@@ -126,11 +238,43 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
             gpu.must_be_current()
             gpu.launched.append((grid[0], block[0], "".join(self.formats), *values))
 
+    class PagelockedHostAllocation:
+        def __init__(self, size: int) -> None:
+            self.memory = (ctypes.c_ubyte * size)()
+            self.address = gpu.pin(self.memory)
+            self.__array_interface__ = {
+                "shape": (size,), "typestr": "|u1", "data": (self.address, False), "version": 3,
+            }  # fmt: skip
+
+        def free(self) -> None:
+            gpu.must_be_current()
+            gpu.unpin(self.address)
+
+    class PinnedArray(np.ndarray[Any, np.dtype[Any]]):
+        """An array whose `base` is the allocation, as PyCUDA's is, and not a view's array."""
+
+        owner: PagelockedHostAllocation
+
+        @property
+        def base(self) -> Any:
+            return self.owner
+
+    def pagelocked_empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size > 2**20:
+            raise OutOfMemory("cuMemHostAlloc failed: out of memory")
+        owner = PagelockedHostAllocation(size)
+        array: PinnedArray = np.asarray(owner).view(dtype).reshape(shape).view(PinnedArray)
+        array.owner = owner
+        return array
+
     def memcpy_htod_async(address: int, array: Any, stream: Stream) -> None:
-        gpu.write(address, array.tobytes())
+        assert array.flags.c_contiguous
+        gpu.upload(address, array.ctypes.data, array.nbytes)
 
     def memcpy_dtoh_async(array: Any, address: int, stream: Stream) -> None:
-        array.reshape(-1).view(np.uint8)[:] = list(gpu.read(address, array.nbytes))
+        assert array.flags.c_contiguous
+        gpu.download(array.ctypes.data, address, array.nbytes)
 
     def module_from_buffer(code: bytes) -> SimpleNamespace:
         if code != b"cubin for sm_87":
@@ -141,6 +285,7 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         "pycuda.driver",
         init=lambda: None,
         mem_alloc=Allocation,
+        pagelocked_empty=pagelocked_empty,
         Device=FakeDevice,
         Error=Error,
         MemoryError=OutOfMemory,
@@ -166,14 +311,23 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
 
         def copy_from(self, source: FakeBuffer, *, stream: Stream) -> None:
             assert self.size == source.size
-            gpu.write(self.handle, ctypes.string_at(source.handle, source.size))
+            gpu.upload(self.handle, source.handle, source.size)
 
         def copy_to(self, target: FakeBuffer, *, stream: Stream) -> None:
             assert self.size == target.size
-            ctypes.memmove(target.handle, gpu.read(self.handle, self.size), self.size)
+            gpu.download(target.handle, self.handle, self.size)
 
-        def close(self, stream: Stream) -> None:
-            del gpu.memory[self.handle]
+        def close(self, stream: Stream | None = None) -> None:
+            if stream is None:
+                gpu.unpin(self.handle)
+            else:
+                gpu.submit(lambda: gpu.release(self.handle))
+
+    class LegacyPinnedMemoryResource:
+        def allocate(self, size: int) -> FakeBuffer:
+            if size > 2**20:
+                raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: The API call failed")
+            return FakeBuffer(gpu.pin((ctypes.c_ubyte * size)()), size)
 
     class EventOptions:
         def __init__(self, timing_enabled: bool) -> None:
@@ -184,7 +338,7 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
             self.time = 5.0 * gpu.synchronised
 
         def sync(self) -> None:
-            gpu.synchronised += 1
+            gpu.synchronise()
 
         def __sub__(self, other: Event) -> float:
             return self.time - other.time
@@ -193,12 +347,13 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
         handle = 77
 
         def sync(self) -> None:
-            gpu.synchronised += 1
+            gpu.synchronise()
 
         def record(self, options: EventOptions) -> Event:
             return Event()
 
         def close(self) -> None:
+            gpu.synchronise()
             gpu.closed = True
 
     class FakeDevice:
@@ -244,6 +399,7 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
         "cuda.core",
         Device=FakeDevice,
         Buffer=FakeBuffer,
+        LegacyPinnedMemoryResource=LegacyPinnedMemoryResource,
         EventOptions=EventOptions,
         ObjectCode=ObjectCode,
         LaunchConfig=LaunchConfig,

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from engines.cuda_core_device import CudaCoreDevice
+from engines.cuda_graph import CaptureFailed
 from engines.device import THREADS, Device, Kernels, open_device
 from engines.failures import DeviceMissing, UsageError
 from engines.kernels import KernelSource
 from engines.pycuda_device import PyCudaDevice
-from tests.engines.fake_bindings import FakeGpu, fake_cuda_core, fake_pycuda, module
+from tests.engines.fake_bindings import FakeGpu, FakeLibcuda, fake_cuda_core, fake_pycuda, module
 
 SOURCE = KernelSource("fill.cu", 'extern "C" __global__ void fill(float*, int, float) {}')
 
@@ -30,6 +31,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     for adapter in ("engines.pycuda_device", "engines.cuda_core_device"):
         monkeypatch.setattr(f"{adapter}.cubin", lambda source, arch: f"cubin for {arch}".encode())
+    monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu))
     return gpu
 
 
@@ -73,16 +75,21 @@ def test_arguments_keep_their_types(device: Device, gpu: FakeGpu) -> None:
 
 def test_buffers_are_given_back_once(device: Device, gpu: FakeGpu) -> None:
     first, _second = device.allocate(8), device.allocate(8)
+    array, _other = device.pinned((4,), np.uint8), device.pinned((4,), np.uint8)
     device.free(first)
-    assert len(gpu.memory) == 1
+    device.free_pinned(array)
+    assert len(gpu.memory) == len(gpu.pinned) == 1
     device.close()
     assert not gpu.memory
+    assert not gpu.pinned
     assert gpu.closed
 
 
 def test_too_large_a_buffer_is_told(device: Device) -> None:
     with pytest.raises(DeviceMissing, match="no 3 MB of memory left"):
         device.allocate(3 * 10**6)
+    with pytest.raises(DeviceMissing, match="no 6 MB of memory left that may be page-locked"):
+        device.pinned((1000, 1500), np.float32)
 
 
 def test_code_that_the_driver_refuses_is_told(
@@ -100,6 +107,38 @@ def test_events_tell_the_time_between_them(device: Device, gpu: FakeGpu) -> None
     end = device.record()
     end.synchronise()
     assert end.milliseconds_since(start) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [("begin", "begin a capture: error 1"), ("end", "capture: CUDA_ERROR_STREAM_CAPTURE_INVALID")],
+)
+def test_what_cannot_be_captured_is_told_and_leaves_a_stream_that_works(
+    device: Device, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, broken: str, reason: str
+) -> None:
+    monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu, broken))
+    with pytest.raises(CaptureFailed, match=reason):
+        device.capture(lambda: None)
+    device.synchronise()
+    assert not gpu.graphs
+
+
+def test_work_that_raises_ends_the_capture(device: Device, gpu: FakeGpu) -> None:
+    def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        device.capture(work)
+    device.synchronise()
+    assert not gpu.graphs
+
+
+def test_a_graph_that_the_driver_does_not_launch_is_told(
+    device: Device, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu, "launch"))
+    with pytest.raises(RuntimeError, match="error 700"):
+        device.capture(lambda: None).launch()
 
 
 @pytest.mark.parametrize("adapter", [PyCudaDevice, CudaCoreDevice])

@@ -54,7 +54,7 @@ class FakeDriver:
 def test_the_gpu_is_what_the_driver_says(
     monkeypatch: pytest.MonkeyPatch, driver: Any, index: int, found: GpuFacts | None
 ) -> None:
-    monkeypatch.setattr(gpu_facts, "_open_driver", lambda: driver)
+    monkeypatch.setattr(gpu_facts, "open_driver", lambda: driver)
     assert probe_gpu(index) == found
 
 
