@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from engines.failures import SourceFailed
 from engines.session import Session
 from runtime.cpu_path import CpuPath
+from runtime.drop_policy import DropPolicy, drop_policy
 from runtime.frame_path import Drawer, FramePath, Labels, Refiner, Watch
 from runtime.slot import Ended, Slot
 from runtime.source import Frame, FrameSource, Image
@@ -59,6 +60,8 @@ class Stream:
         watch: Sees each frame that is drawn.
         patience: Seconds without a frame after which a live source counts as failed.
         path: How frames are worked on; None: a `CpuPath` of the five above.
+        drop: What to do with frames that are too many; None: the newest counts if the source is
+            live, else all do.
     """
 
     def __init__(
@@ -72,15 +75,17 @@ class Stream:
         watch: Watch | None = None,
         patience: float = PATIENCE,
         path: FramePath[Any, Any] | None = None,
+        drop: DropPolicy | None = None,
     ) -> None:
         self.source = source
         self._path = path or CpuPath(session, temporal, refiner, drawer, watch)
         self.timings = self._path.timings
         self.ages = Distribution()
         self._patience = patience
-        self._captured: Slot[tuple[Frame, Any]] = Slot(newest=source.live)
+        policy = drop or drop_policy("auto", live=source.live)
+        self._captured: Slot[tuple[Frame, Any]] = Slot(policy)
         self._inferred: Slot[tuple[Frame, Any]] = Slot()
-        self._finished: Slot[tuple[Frame, Labels, Image | None]] = Slot(newest=source.live)
+        self._finished: Slot[tuple[Frame, Labels, Image | None]] = Slot(policy)
         self.stopped = False  # by `stop`, not by the end of the source
         self._running = threading.Event()  # cleared while paused
         self._running.set()

@@ -15,8 +15,8 @@ from av.video.reformatter import VideoReformatter
 
 from engines.failures import SourceFailed
 from runtime.source import Frame
+from runtime.sources.decoding import pictures, reason, rgb
 from runtime.sources.status import ALWAYS_LIVE
-from runtime.sources.video_file import decode, reason, rgb
 
 UNKNOWN_RATE = 30.0  # what almost every USB camera delivers; only a recording's header uses it
 
@@ -70,12 +70,9 @@ class CameraSource:
 
     def _pictures(self, container: InputContainer) -> Generator[av.VideoFrame, None, None]:
         try:
-            for packet in container.demux(video=0):
-                if self._closed.is_set():
-                    return
-                pictures, broken = decode(packet)
-                self.damaged += broken
-                yield from pictures
+            yield from pictures(container, lambda: not self._closed.is_set(), lambda _: None)
+            if self._closed.is_set():
+                return
         except (av.FFmpegError, OSError) as error:
             raise SourceFailed(
                 f"{self.name} stopped ({reason(error)}): was it unplugged? {cameras_found()}"

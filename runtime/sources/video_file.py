@@ -8,25 +8,22 @@ from collections.abc import Generator
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
 from engines.failures import SourceFailed
-from runtime.source import Frame, Image
+from runtime.source import Frame
+from runtime.sources.decoding import CONTAINERS, pictures, reason, rgb
 from runtime.sources.status import ALWAYS_LIVE
 
-# Containers of video, by FFmpeg's names. Left out on purpose: playlists (hls, concat), which open
-# other files and retry for minutes, and tty, which renders any text as a picture of a terminal.
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,mxf,ivf,nut,"
-    "yuv4mpegpipe,h264,hevc,av1,obu,m4v,mjpeg,gif,apng"
-)
 UNKNOWN_RATE = 25.0  # FFmpeg's own assumption where a file does not say
 
 
 class VideoSource:
-    """The first video stream of a file, decoded with FFmpeg."""
+    """The first video stream of a file, decoded with FFmpeg in this process.
+
+    A local file cannot hang as a driver or a network can, so it needs no process of its own.
+    """
 
     live = False
     status = ALWAYS_LIVE
@@ -72,38 +69,12 @@ class VideoSource:
 
     def _pictures(self, container: InputContainer) -> Generator[av.VideoFrame, None, None]:
         try:
-            for packet in container.demux(video=0):
-                if self._closed.is_set():
-                    return
-                pictures, broken = decode(packet)
-                self.damaged += broken
-                yield from pictures
+            yield from pictures(container, lambda: not self._closed.is_set(), self._damage)
         except av.FFmpegError as error:
             raise SourceFailed(
                 f"{self._path} breaks off ({reason(error)}): repair it with "
                 "ffmpeg -i IN -c copy OUT.mkv"
             ) from error
 
-
-def decode(packet: av.Packet[av.VideoStream]) -> tuple[list[av.VideoFrame], int]:
-    """The pictures of a packet, and 1 if it was damaged: a stream goes on after it."""
-    try:
-        return packet.decode(), 0
-    except av.error.InvalidDataError:
-        return [], 1
-
-
-def rgb(picture: av.VideoFrame, converter: VideoReformatter) -> Image:
-    """A decoded picture as RGB [H, W, 3], turned upright as the file's rotation tag says.
-
-    One converter per thread and one swscale thread: PyAV 17 and 18 otherwise build a context with
-    its own thread pool for every frame, and half a millisecond of CPU goes into that alone.
-    """
-    image = converter.reformat(picture, format="rgb24", threads=1).to_ndarray()
-    turns = round(picture.rotation / 90) % 4  # counterclockwise, as for np.rot90
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image, np.uint8)
-
-
-def reason(error: BaseException) -> str:
-    """The system's or FFmpeg's words for an error, without the file name."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    def _damage(self, packets: int) -> None:
+        self.damaged += packets

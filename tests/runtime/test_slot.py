@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engines.failures import UsageError
+from runtime.drop_policy import ALL, NEWEST, DropPolicy, drop_policy
 from runtime.slot import Ended, Slot
 
 GUARD = 10  # seconds after which a hang becomes a failure
@@ -19,7 +24,7 @@ def in_thread(body: Callable[[], object]) -> threading.Thread:
 
 
 def test_newest_replaces_and_counts_exactly() -> None:
-    slot: Slot[int] = Slot(newest=True)
+    slot: Slot[int] = Slot(NEWEST)
     for item in range(5):
         slot.put(item)
     assert slot.take() == 4
@@ -30,7 +35,7 @@ def test_newest_replaces_and_counts_exactly() -> None:
 
 
 def test_newest_loses_only_what_it_counts() -> None:
-    slot: Slot[int] = Slot(newest=True)
+    slot: Slot[int] = Slot(NEWEST)
 
     def produce() -> None:
         for item in range(1000):
@@ -78,7 +83,7 @@ def test_end_leaves_the_last_item() -> None:
 
 
 def test_close_discards_without_counting() -> None:
-    slot: Slot[str] = Slot(newest=True)
+    slot: Slot[str] = Slot(NEWEST)
     slot.put("unwanted")
     slot.close()
     with pytest.raises(Ended):
@@ -125,3 +130,90 @@ def test_wait_for_room_returns_when_the_item_is_taken() -> None:
 def test_take_gives_up_after_its_timeout() -> None:
     with pytest.raises(TimeoutError):
         Slot[int]().take(timeout=0.01)
+
+
+# What is dropped
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(0, 0.3)), max_size=60),
+    st.sampled_from([NEWEST, DropPolicy("budget", 0.2), DropPolicy("budget", 1e-3)]),
+)
+def test_items_put_are_taken_or_dropped_or_inside(
+    steps: list[float | None], policy: DropPolicy
+) -> None:
+    """A step is None, the consumer takes, or seconds that pass before the producer puts."""
+    now = 0.0
+    slot: Slot[tuple[int, float]] = Slot(policy, lambda: now)
+    taken: list[int] = []
+    put = 0
+    for step in steps:
+        if step is not None:
+            now += step
+            slot.put((put, now))
+            put += 1
+            continue
+        with contextlib.suppress(TimeoutError):
+            number, since = slot.take(timeout=0)
+            taken.append(number)
+            assert now - since <= policy.seconds or number == put - 1
+    slot.end()
+    with contextlib.suppress(Ended):
+        while True:
+            taken.append(slot.take()[0])
+    assert taken == sorted(set(taken))
+    assert len(taken) + slot.dropped == put
+    assert not put or taken[-1] == put - 1  # the newest is never given up
+
+
+@pytest.mark.parametrize("policy", [ALL, NEWEST, DropPolicy("budget", 1e-4)])
+def test_counts_are_exact_between_threads(policy: DropPolicy) -> None:
+    slot: Slot[int] = Slot(policy)
+
+    def produce() -> None:
+        for item in range(2000):
+            slot.put(item)
+        slot.end()
+
+    in_thread(produce)
+    taken = []
+    with pytest.raises(Ended):
+        while True:
+            taken.append(slot.take(GUARD))
+    assert taken == sorted(set(taken))
+    assert len(taken) + slot.dropped == 2000
+    assert policy is not ALL or slot.dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "live", "policy"),
+    [
+        ("auto", True, NEWEST),
+        ("auto", False, ALL),
+        ("newest", False, NEWEST),
+        ("all", True, ALL),
+        ("budget=200", True, DropPolicy("budget", 0.2)),
+    ],
+)
+def test_what_drop_names(text: str, live: bool, policy: DropPolicy) -> None:
+    assert drop_policy(text, live=live) == policy
+    assert drop_policy(str(policy), live=live) == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "oldest",
+        "budget",
+        "budget=0",
+        "budget=-1",
+        "budget=x",
+        "budget=nan",
+        "budget=6000",
+        "newest=3",
+    ],
+)
+def test_other_policies_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="budget=200"):
+        drop_policy(text, live=True)

@@ -1,0 +1,60 @@
+"""The packet loop that every decoded source shares, and its pictures as RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+
+from runtime.source import Image
+
+# Containers of video, by FFmpeg's names. Left out on purpose: playlists (hls, concat), which open
+# other files and retry for minutes, and tty, which renders any text as a picture of a terminal.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,mxf,ivf,nut,"
+    "yuv4mpegpipe,h264,hevc,av1,obu,m4v,mjpeg,gif,apng"
+)
+
+
+def pictures(
+    container: InputContainer, wanted: Callable[[], bool], damaged: Callable[[int], None]
+) -> Generator[av.VideoFrame, None, None]:
+    """The pictures of the first video stream while they are `wanted`, which each packet asks.
+
+    `damaged` is told of each packet that could not be decoded; the stream goes on after it.
+    """
+    for packet in container.demux(video=0):
+        if not wanted():
+            return
+        decoded, broken = _decode(packet)
+        damaged(broken)
+        yield from decoded
+
+
+def _decode(packet: av.Packet[av.VideoStream]) -> tuple[list[av.VideoFrame], int]:
+    """The pictures of a packet, and how many there would have been besides."""
+    try:
+        decoded = packet.decode()
+    except av.error.InvalidDataError:
+        return [], 1
+    whole = [picture for picture in decoded if not picture.is_corrupt]
+    return whole, len(decoded) - len(whole)
+
+
+def rgb(picture: av.VideoFrame, converter: VideoReformatter) -> Image:
+    """A decoded picture as RGB [H, W, 3], turned upright as the file's rotation tag says.
+
+    One converter per thread and one swscale thread: PyAV 17 and 18 otherwise build a context with
+    its own thread pool for every frame, and half a millisecond of CPU goes into that alone.
+    """
+    image = converter.reformat(picture, format="rgb24", threads=1).to_ndarray()
+    turns = round(picture.rotation / 90) % 4  # counterclockwise, as for np.rot90
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image, np.uint8)
+
+
+def reason(error: BaseException) -> str:
+    """The system's or FFmpeg's words for an error, without the file name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
