@@ -78,8 +78,8 @@ class Stream:
         drop: DropPolicy | None = None,
     ) -> None:
         self.source = source
-        self._path = path or CpuPath(session, temporal, refiner, drawer, watch)
-        self.timings = self._path.timings
+        self.path = path or CpuPath(session, temporal, refiner, drawer, watch)
+        self.timings = self.path.timings
         self.ages = Distribution()
         self._patience = patience
         policy = drop or drop_policy("auto", live=source.live)
@@ -217,7 +217,7 @@ class Stream:
             empty = True
             while (frame := self._read(frames)) is not None:
                 empty = False
-                self._captured.put((frame, self._path.prepare(frame)))
+                self._captured.put((frame, self.path.prepare(frame)))
         if empty and not self.stopped:
             raise SourceFailed(f"{self.source.name} has not a single frame: is the file complete?")
 
@@ -230,7 +230,7 @@ class Stream:
             self._inferred.wait_for_room()
             self._running.wait()
             frame, prepared = self._next_frame()
-            self._inferred.put((frame, self._path.infer(prepared)))
+            self._inferred.put((frame, self.path.infer(prepared)))
 
     def _next_frame(self) -> tuple[Frame, Any]:
         if not self.source.live:
@@ -252,7 +252,7 @@ class Stream:
         rate = Rate()
         while True:
             frame, inferred = self._inferred.take()
-            labels = self._path.label(frame, inferred)
+            labels = self.path.label(frame, inferred)
             fps = rate.tick(time.monotonic())
-            picture = self._path.draw(frame, labels, fps, time.monotonic() - frame.captured)
+            picture = self.path.draw(frame, labels, fps, time.monotonic() - frame.captured)
             self._finished.put((frame, labels, picture))
