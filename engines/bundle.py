@@ -72,10 +72,16 @@ class Bundle:
             )
         return data
 
-    def graph(self, precision: str, flavour: str | None = None) -> BundleFile:
-        """The ONNX file of a precision; `flavour` u8 or s8 for INT8, by default the CPU's."""
-        flavour = flavour or CPU_FLAVOUR.get(precision)
-        file = self.manifest.find("onnx", precision=precision, flavour=flavour, target=None)
+    def graph(
+        self, precision: str, flavour: str | None = None, target: str | None = None
+    ) -> BundleFile:
+        """The ONNX file of a precision; `flavour` u8 or s8 for INT8, by default the CPU's.
+
+        The one that was made for `target` alone, or else the one for all of the flavour's targets.
+        """
+        facts = {"precision": precision, "flavour": flavour or CPU_FLAVOUR.get(precision)}
+        own = self.manifest.find("onnx", **facts, target=target)
+        file = own or self.manifest.find("onnx", **facts, target=None)
         if file is None:
             built = sorted(
                 {f.precision for f in self.manifest.files if f.kind == "onnx" and f.precision}

@@ -16,7 +16,8 @@ from engines.spec import ModelSpec, canonical_json
 FORMAT = 1
 NAME = "manifest.json"
 PRECISIONS = ("fp32", "fp16", "int8", "mixed")
-TARGETS = ("cpu", "tensorrt", "tensorrt-rtx")
+CPU_TARGETS = ("cpu", "openvino")  # onnxruntime and OpenVINO: they load ONNX graphs, not plans
+TARGETS = (*CPU_TARGETS, "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,7 @@ class OnnxRuntimeSession:
 
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [N, C, h, w] of frames [N, H, W, 3]; N must be the graph's batch size."""
-        expected = (*self.spec.input_size, 3)
-        if frames.dtype != np.uint8 or frames.shape[1:] != expected:
-            raise ValueError(
-                f"model input is uint8 [N, {expected[0]}, {expected[1]}, 3], "
-                f"got {frames.dtype} {list(frames.shape)}"
-            )
+        self.spec.check_input(frames)
         (logits,) = self._session.run(["logits"], {"frames": frames})
         return np.asarray(logits, np.float32)
 

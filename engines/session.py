@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, UsageError
-from engines.manifest import TARGETS
+from engines.manifest import CPU_TARGETS, TARGETS
 from engines.spec import ModelSpec
 
 
@@ -60,13 +60,23 @@ def open_session(
     target = resolve_target(target)
     if target not in TARGETS:
         raise UsageError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
-    if target == "cpu":
-        from engines.onnxruntime_session import OnnxRuntimeSession
-
-        return OnnxRuntimeSession(
-            bundle.read(bundle.graph(precision, flavour)), bundle.spec, precision, threads
-        )
+    if target in CPU_TARGETS:
+        graph = bundle.read(bundle.graph(precision, flavour, target))
+        return cpu_session(target, graph, bundle.spec, precision, threads)
     raise DeviceMissing(
         f"target {target} cannot run here: executing plans needs an NVIDIA GPU, and this version "
         "builds plans but runs the cpu target alone; use --target cpu"
     )
+
+
+def cpu_session(
+    target: str, graph: bytes, spec: ModelSpec, precision: str, threads: int | None = None
+) -> Session:
+    """A serialised graph on one of `CPU_TARGETS`."""
+    if target == "openvino":
+        from engines.openvino_session import OpenVinoSession
+
+        return OpenVinoSession(graph, spec, precision, threads)
+    from engines.onnxruntime_session import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(graph, spec, precision, threads)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.failures import Refused
 
 Colour = tuple[int, int, int]
@@ -85,6 +88,15 @@ class ModelSpec:
         """Height and width of the logits for `input_size`."""
         height, width = self.input_size
         return -(-height // self.logits_stride), -(-width // self.logits_stride)
+
+    def check_input(self, frames: NDArray[np.uint8]) -> None:
+        """Raise `ValueError` unless frames are uint8 [N, H, W, 3] of the model's size."""
+        height, width = self.input_size
+        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3):
+            raise ValueError(
+                f"model input is uint8 [N, {height}, {width}, 3], "
+                f"got {frames.dtype} {list(frames.shape)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; `from_json` is its inverse."""

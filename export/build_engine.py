@@ -17,7 +17,7 @@ from engines.failures import UsageError
 if TYPE_CHECKING:
     from export.recipe import BuildResult
 
-TARGETS = ("auto", "cpu", "tensorrt", "tensorrt-rtx")
+TARGETS = ("auto", "cpu", "openvino", "tensorrt", "tensorrt-rtx")
 
 
 @dataclass(frozen=True)

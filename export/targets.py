@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from engines.bundle import BundleWriter
 from engines.failures import DeviceMissing, Refused
-from engines.manifest import TARGETS, BundleFile
-from engines.onnxruntime_session import OnnxRuntimeSession
+from engines.manifest import CPU_TARGETS, TARGETS, BundleFile
+from engines.openvino_session import core
+from engines.session import cpu_session
 from engines.spec import ModelSpec
 from export.plan import LIBRARIES, Plan, build_plan, load_library
 
@@ -41,9 +42,11 @@ class Build:
 
 
 def require_library(target: str) -> None:
-    """Raise `DeviceMissing` now if a TensorRT asked for by name is not on this machine."""
+    """Raise `DeviceMissing` now if a library asked for by name is not on this machine."""
     if target in LIBRARIES:
         load_library(target)
+    elif target == "openvino":
+        core()
 
 
 def build_engines(build: Build, target: str) -> list[EngineRow]:
@@ -53,7 +56,7 @@ def build_engines(build: Build, target: str) -> list[EngineRow]:
     rows = []
     for name in wanted:
         try:
-            rows.append(_cpu(build) if name == "cpu" else _plan(build, name))
+            rows.append(_cpu(build, name) if name in CPU_TARGETS else _plan(build, name))
         except (DeviceMissing, Refused) as error:
             if target != "auto":
                 raise
@@ -61,12 +64,15 @@ def build_engines(build: Build, target: str) -> list[EngineRow]:
     return rows
 
 
-def _cpu(build: Build) -> EngineRow:
+def _cpu(build: Build, target: str) -> EngineRow:
+    """The graph that a session loads as it is, once it has."""
     flavour = "u8" if build.precision in ("int8", "mixed") else None
-    file = build.writer.find("onnx", precision=build.precision, flavour=flavour, target=None)
+    facts = {"precision": build.precision, "flavour": flavour}
+    own = build.writer.search("onnx", target=target, **facts)
+    file = own or build.writer.find("onnx", target=None, **facts)
     started = time.perf_counter()
-    OnnxRuntimeSession(build.writer.read(file), build.spec, build.precision).close()
-    row = EngineRow("cpu", build.precision, built=True, seconds=time.perf_counter() - started)
+    cpu_session(target, build.writer.read(file), build.spec, build.precision).close()
+    row = EngineRow(target, build.precision, built=True, seconds=time.perf_counter() - started)
     return _with_file(row, file)
 
 
