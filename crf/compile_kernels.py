@@ -1,6 +1,6 @@
 """Compile all CUDA kernels with nvcc for every supported GPU; print registers and spills of each.
 
-No GPU is needed. Spills (registers that did not fit and go through memory) are an error.
+Those of engines are among them, which imports no room itself. No GPU is needed. Spills (registers that did not fit and go through memory) are an error.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from engines import gpu_pixels
 from engines.command import parser, run_command
 from engines.failures import GateFailed
 from engines.kernels import KernelSource, find_nvcc, run_nvcc
@@ -93,8 +94,9 @@ def run(options: Options) -> Result:
 
 
 def sources(classes: tuple[int, ...] = CLASSES) -> list[KernelSource]:
-    """Every .cu of the room as the device compiles it, for some numbers of classes."""
+    """Every .cu of this room and of engines, as a device compiles it for some numbers of classes."""
     return [
+        gpu_pixels.source(),
         KernelSource.read(ROOM / "lattice.cu", contract=False),
         KernelSource.read(ROOM / "rows.cu"),
         *(KernelSource.read(ROOM / "mean_field.cu", CLASSES=n) for n in classes),

@@ -30,13 +30,13 @@ def blend(
             "belong together: uint8 [H, W, 3] and uint8 [H, W] are needed"
         )
     mixed = np.empty(frame.shape, np.uint8)
-    table = _table(tuple(palette), alpha)
+    table = mixing_table(tuple(palette), alpha)
     pixels.blend(np.ascontiguousarray(frame), np.ascontiguousarray(labels), table, mixed, threads)
     return mixed
 
 
 @lru_cache(maxsize=4)
-def _table(palette: tuple[Colour, ...], alpha: float) -> NDArray[np.uint8]:
+def mixing_table(palette: tuple[Colour, ...], alpha: float) -> NDArray[np.uint8]:
     """[label, channel, level of the frame] -> mixed level; 8 KB of it are in use for 11 classes."""
     if not 0 <= alpha <= 1 or len(palette) > 255:
         raise ValueError(f"alpha {alpha} of 0 to 1, or {len(palette)} colours of at most 255")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from engines.spec import Colour
+from tests.host_shim.host_device import HostDevice
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,16 @@ def deeplab_data() -> Path:
     if not Path(root, "camvid").is_dir():
         pytest.fail(f"DEEPLAB_DATA={root} has no camvid/ folder")
     return Path(root)
+
+
+@pytest.fixture
+def host_device(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., HostDevice]:
+    """`host_device(seed=1)`: runs CUDA kernels here, threads in the order of a seed."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ to build the CUDA kernels' host shim with")
+    compiled = tmp_path_factory.getbasetemp() / "host_shim"  # one compilation a session
+    compiled.mkdir(exist_ok=True)
+    return lambda seed=1: HostDevice(compiled, seed)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@ the order of execution."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,7 @@ from crf.numpy_crf import NumpyCrf
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.spec import CrfParams
 from scenes.camvid import CamVid
-from tests.crf.host_shim.host_device import HostDevice
-
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to build the shim with")
+from tests.host_shim.host_device import HostDevice
 
 Floats = NDArray[np.float32]
 Case = tuple[NDArray[np.uint8], Floats]
@@ -29,14 +26,6 @@ Devices = Callable[..., HostDevice]
 V1 = CrfParams(4, 49, 5, 3, 3, iterations=2)  # the stock settings of DeepLab v1 and v2
 V2 = CrfParams(4, 67, 3, 3, 1, iterations=2)
 STOCK = CrfParams(10, 80, 13, 3, 3, iterations=5)
-
-
-@pytest.fixture
-def device(tmp_path_factory: pytest.TempPathFactory) -> Devices:
-    """`device(seed=1)`: a shim that runs threads in the order of a seed."""
-    compiled = tmp_path_factory.getbasetemp() / "host_shim"  # one compilation a session
-    compiled.mkdir(exist_ok=True)
-    return lambda seed=1: HostDevice(compiled, seed)
 
 
 def expected(case: Case, params: CrfParams) -> Floats:
@@ -64,65 +53,71 @@ def build(case: Case, params: CrfParams, device: HostDevice) -> CudaCrf:
 
 @pytest.mark.parametrize("params", [V1, V2, STOCK], ids=["49/5", "67/3", "80/13"])
 @pytest.mark.parametrize("kind", ["smooth", "textured", "dark", "noise", "constant"])
-def test_equals_the_oracle(scene: Scenes, device: Devices, kind: str, params: CrfParams) -> None:
+def test_equals_the_oracle(
+    scene: Scenes, host_device: Devices, kind: str, params: CrfParams
+) -> None:
     case = scene(kind, 27, 35)
-    assert_parity(case, params, build(case, params, device()))
+    assert_parity(case, params, build(case, params, host_device()))
 
 
 @pytest.mark.parametrize("classes", [1, 2, 21, 150])
 @pytest.mark.parametrize("kind", ["textured", "constant"])
-def test_any_number_of_classes(scene: Scenes, device: Devices, kind: str, classes: int) -> None:
+def test_any_number_of_classes(
+    scene: Scenes, host_device: Devices, kind: str, classes: int
+) -> None:
     """1, 1, 8 and 32 lanes a row, one or two packs a lane, padded; the others have 4 classes."""
     case = scene(kind, 15, 19, classes)
-    assert_parity(case, V1, build(case, V1, device()))
+    assert_parity(case, V1, build(case, V1, host_device()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 5, 8, 11, 19, 33, 128, 129, 254])
-def test_many_numbers_of_classes(scene: Scenes, device: Devices, classes: int) -> None:
+def test_many_numbers_of_classes(scene: Scenes, host_device: Devices, classes: int) -> None:
     case = scene("textured", 46, 61, classes)
-    assert_parity(case, V2, build(case, V2, device()))
+    assert_parity(case, V2, build(case, V2, host_device()))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 1), (16, 16)], ids=str)
-def test_any_size(scene: Scenes, device: Devices, size: tuple[int, int]) -> None:
+def test_any_size(scene: Scenes, host_device: Devices, size: tuple[int, int]) -> None:
     case = scene("textured", *size)
-    assert_parity(case, V1, build(case, V1, device()))
+    assert_parity(case, V1, build(case, V1, host_device()))
 
 
 @pytest.mark.parametrize("source", [(8, 12), (30, 1), (29, 46)], ids=str)
 def test_smaller_logits_are_upsampled(
-    scene: Scenes, device: Devices, source: tuple[int, int]
+    scene: Scenes, host_device: Devices, source: tuple[int, int]
 ) -> None:
     frame, _ = scene("textured", 30, 47)
     _, logits = scene("textured", *source)
     case = (frame, np.ascontiguousarray(logits[:, : source[0], : source[1]]))
-    assert_parity(case, V1, build(case, V1, device()))
+    assert_parity(case, V1, build(case, V1, host_device()))
 
 
-def test_logits_of_changing_size(scene: Scenes, device: Devices) -> None:
+def test_logits_of_changing_size(scene: Scenes, host_device: Devices) -> None:
     frame, full = scene("textured", 30, 47)
     _, quarter = scene("textured", 8, 12)
-    crf = build((frame, full), V1, device())
+    crf = build((frame, full), V1, host_device())
     for logits in (quarter, full, quarter):
         assert_parity((frame, logits), V1, crf)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 3.0])
 def test_temperature_and_excluded_classes(
-    scene: Scenes, device: Devices, temperature: float
+    scene: Scenes, host_device: Devices, temperature: float
 ) -> None:
     frame, logits = scene("textured", 24, 36)
     logits[3, :10] = -np.inf
     logits[:2, 12:14] = -3e38
     params = replace(V1, temperature=temperature)
-    assert_parity((frame, logits), params, build((frame, logits), params, device()))
+    assert_parity((frame, logits), params, build((frame, logits), params, host_device()))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_refused(scene: Scenes, device: Devices, bad: float) -> None:
+def test_logits_that_are_no_numbers_are_refused(
+    scene: Scenes, host_device: Devices, bad: float
+) -> None:
     frame, logits = scene("textured", 9, 12)
-    crf = build((frame, logits), V1, device())
+    crf = build((frame, logits), V1, host_device())
     broken = logits.copy()
     broken[2, 4, 5] = bad
     with pytest.raises(Refused, match="NaN or infinity"):
@@ -130,11 +125,11 @@ def test_logits_that_are_no_numbers_are_refused(scene: Scenes, device: Devices, 
     assert_parity((frame, logits), V1, crf)
 
 
-def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, device: Devices) -> None:
+def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, host_device: Devices) -> None:
     frame, logits = scene("textured", 9, 12)
     logits[:, 3, 3] = -np.inf
     with pytest.raises(Refused, match="NaN or infinity"):
-        build((frame, logits), V1, device()).run(frame, logits)
+        build((frame, logits), V1, host_device()).run(frame, logits)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +146,16 @@ def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, device: Dev
     ],
     ids=["no w1", "no w2", "no weight", "no update", "wide", "narrow", "odd weights", "extreme"],
 )
-def test_any_parameters(scene: Scenes, device: Devices, params: CrfParams) -> None:
+def test_any_parameters(scene: Scenes, host_device: Devices, params: CrfParams) -> None:
     case = scene("textured", 30, 41)
-    assert_parity(case, params, build(case, params, device()))
+    assert_parity(case, params, build(case, params, host_device()))
 
 
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "params"), [(0, V1), (50, V2), (100, STOCK)])
 def test_equals_the_oracle_on_real_frames(
-    deeplab_data: Path, device: Devices, index: int, params: CrfParams
+    deeplab_data: Path, host_device: Devices, index: int, params: CrfParams
 ) -> None:
     """480x360 with stride-8 logits: what a coarse network would say of the frame, and noise."""
     frames = CamVid(str(deeplab_data / "camvid"), "val")
@@ -169,14 +164,16 @@ def test_equals_the_oracle_on_real_frames(
     coarse = one_hot.reshape(-1, 45, 8, 60, 8).mean(axis=(2, 4))
     noise = np.random.default_rng(index).normal(0, 0.7, coarse.shape)
     case = (picked.frame.copy(), (np.log(coarse + 0.02) + noise).astype(np.float32))
-    assert_parity(case, params, build(case, params, device()))
+    assert_parity(case, params, build(case, params, host_device()))
 
 
-def test_results_do_not_depend_on_the_order_of_execution(scene: Scenes, device: Devices) -> None:
+def test_results_do_not_depend_on_the_order_of_execution(
+    scene: Scenes, host_device: Devices
+) -> None:
     """Threads, blocks and atomics in three orders: other vertex numbers, the same bits."""
     for kind in ("textured", "constant"):
         case = scene(kind, 30, 40, 21)
-        crfs = [build(case, V1, device(seed)) for seed in range(3)]
+        crfs = [build(case, V1, host_device(seed)) for seed in range(3)]
         for crf in crfs:
             crf.run(*case)
         for other in crfs[1:]:
@@ -184,10 +181,10 @@ def test_results_do_not_depend_on_the_order_of_execution(scene: Scenes, device: 
 
 
 def test_a_frame_with_too_many_vertices_is_redone_with_more_room(
-    scene: Scenes, device: Devices
+    scene: Scenes, host_device: Devices
 ) -> None:
     """Noise needs almost 6 vertices a pixel; there is room for 1/4 at first, and for good later."""
-    shim = device()
+    shim = host_device()
     smooth, noise = scene("smooth", 25, 33), scene("noise", 25, 33)
     crf = build(smooth, V2, shim)
     assert_parity(smooth, V2, crf)
@@ -200,8 +197,8 @@ def test_a_frame_with_too_many_vertices_is_redone_with_more_room(
     assert shim.launches.count("embed_colours") == after + 2
 
 
-def test_no_memory_is_allocated_per_frame(scene: Scenes, device: Devices) -> None:
-    shim = device()
+def test_no_memory_is_allocated_per_frame(scene: Scenes, host_device: Devices) -> None:
+    shim = host_device()
     case = scene("textured", 20, 30)
     crf = build(case, V1, shim)
     crf.run(*case)
@@ -210,9 +207,9 @@ def test_no_memory_is_allocated_per_frame(scene: Scenes, device: Devices) -> Non
     assert shim.allocations == allocations
 
 
-def test_a_budget_ends_the_iterations(scene: Scenes, device: Devices) -> None:
+def test_a_budget_ends_the_iterations(scene: Scenes, host_device: Devices) -> None:
     case = scene("textured", 20, 30)
-    crf = build(case, STOCK, device())
+    crf = build(case, STOCK, host_device())
     assert crf.run(*case, budget_ms=0) == 1
     np.testing.assert_allclose(
         crf.marginals(), expected(case, replace(STOCK, iterations=1)), atol=2e-5
@@ -232,10 +229,10 @@ def test_a_budget_ends_the_iterations(scene: Scenes, device: Devices) -> None:
     ],
 )
 def test_sigmas_too_small_for_a_lattice_are_refused(
-    device: Devices, params: CrfParams, cause: str
+    host_device: Devices, params: CrfParams, cause: str
 ) -> None:
     with pytest.raises(UsageError, match=f"{cause}.*raise sigma_alpha"):
-        CudaCrf((40, 60), 3, params, device())
+        CudaCrf((40, 60), 3, params, host_device())
 
 
 def test_without_a_gpu_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,10 +245,10 @@ def test_without_a_gpu_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_real_device_is_closed_with_the_crf(
-    monkeypatch: pytest.MonkeyPatch, device: Devices
+    monkeypatch: pytest.MonkeyPatch, host_device: Devices
 ) -> None:
     closed = []
-    shim = device()
+    shim = host_device()
     monkeypatch.setattr(shim, "close", lambda: closed.append(True))
     CudaCrf((4, 4), 2, V1, shim).close()
     assert not closed  # not its own

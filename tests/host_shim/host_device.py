@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,13 @@ class HostDevice:
         self._memory: dict[int, _Memory] = {}
         self.launches: list[str] = []
         self.allocations = 0
+        self.uploads: list[int] = []  # the size of each, in bytes
+        self.downloads: list[int] = []
+
+    @property
+    def held(self) -> int:
+        """How many buffers there are."""
+        return len(self._memory)
 
     def allocate(self, size: int) -> Buffer:
         assert size > 0
@@ -79,11 +87,22 @@ class HostDevice:
     def free(self, buffer: Buffer) -> None:
         self._memory.pop(buffer.address).check()
 
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        return np.empty(shape, dtype)
+
+    def free_pinned(self, array: NDArray[Any]) -> None:
+        """Python does."""
+
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
+        self.uploads.append(array.nbytes)
         self._part(array, buffer)[:] = array.reshape(-1).view(np.uint8)
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        self.downloads.append(array.nbytes)
         array.reshape(-1).view(np.uint8)[:] = self._part(array, buffer)
+
+    def queue_download(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        self.download(buffer, array)
 
     def load(self, source: KernelSource) -> Callable[[str], Any]:
         library = ctypes.CDLL(str(self._library(source)))
@@ -97,6 +116,12 @@ class HostDevice:
         self.launches.append(name)
         function.restype = ctypes.c_bool
         assert function(pointers, blocks, THREADS), f"{name}: some lanes never reach a barrier"
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        raise AssertionError("the shim has no graphs")
+
+    def current(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def record(self) -> HostEvent:
         return HostEvent()
