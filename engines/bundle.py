@@ -19,10 +19,12 @@ from engines.atomic import replacing_folder, write_bytes, write_text
 from engines.failures import Refused, UsageError
 from engines.manifest import NAME, BundleFile, Manifest, find
 from engines.spec import CrfParams, ModelSpec
+from engines.trust import read_trusted, withdraw
 
 CPU_FLAVOUR = {"int8": "u8", "mixed": "u8"}  # the s8 graphs are TensorRT's: float speed on a CPU
 REPORT = "reports/accuracy"  # stems: `Bundle._store` completes the names
 CRF_REPORT = "reports/crf"
+PILLOW_RAISES = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,16 @@ class Bundle:
         return self.manifest.spec
 
     def read(self, file: BundleFile) -> bytes:
-        """The bytes of a file, checked against the manifest before anybody parses them."""
-        path = self.root / file.name
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise Refused(f"{self.root}: the manifest names a file outside the bundle")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise Refused(
-                f"{path} cannot be read ({error.strerror}): build the bundle again"
-            ) from None
+        """The bytes of a file, checked against the manifest before anybody parses them.
+
+        Raises:
+            Refused: See `engines.trust.read_trusted`; or the content is not what was built.
+        """
+        data = read_trusted(self.root, file.name, file.bytes)
         digest = hashlib.sha256(data).hexdigest()
         if digest != file.sha256:
             raise Refused(
-                f"{path} is not the file that was built: sha256 {digest[:12]}…, "
+                f"{self.root / file.name} is not the file that was built: sha256 {digest[:12]}…, "
                 f"manifest says {file.sha256[:12]}…; build the bundle again"
             )
         return data
@@ -176,7 +174,15 @@ class Bundle:
         return Bundle(self.root, manifest)
 
     def _picture(self, file: BundleFile) -> NDArray[np.uint8]:
-        return np.asarray(Image.open(io.BytesIO(self.read(file))))
+        """A golden frame or its labels; the size is looked at before a pixel is decoded."""
+        height, width = self.spec.input_size
+        try:
+            picture = Image.open(io.BytesIO(self.read(file)))
+            if picture.size != (width, height):
+                raise Refused(f"{file.name} is {picture.size}, the model's frames {width, height}")
+            return np.asarray(picture)
+        except PILLOW_RAISES as error:
+            raise Refused(f"{file.name} is no picture ({error}): build the bundle again") from None
 
 
 class BundleWriter:
@@ -246,6 +252,7 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
         raise Refused(f"{root} is not empty and no bundle: give --out another folder")
     with replacing_folder(root) as folder:
         yield BundleWriter(folder)
+        withdraw(folder)
 
 
 def _within(row: dict[str, Any], gate: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from engines.failures import Refused
 from engines.spec import ModelSpec, canonical_json
+from engines.trust import MANIFEST, read_trusted
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -37,6 +38,14 @@ class BundleFile:
     precision: str | None = None
     flavour: str | None = None
     target: str | None = None
+
+    def __post_init__(self) -> None:
+        texts = (self.name, self.kind, self.sha256)
+        facts = (self.precision, self.flavour, self.target)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.bytes, int):
+            raise ValueError(f"the entry of {self.name!r} is malformed")
+        if not all(fact is None or isinstance(fact, str) for fact in facts):
+            raise ValueError(f"the facts of {self.name!r} are malformed")
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,11 @@ class Manifest:
         """Read and check a bundle's manifest; a missing or altered one raises `Refused`."""
         path = folder / NAME
         try:
-            data: dict[str, Any] = json.loads(path.read_text())
+            if not path.exists():
+                raise Refused(
+                    f"no bundle at {folder}: build one with python export/build_engine.py --int8"
+                )
+            data: dict[str, Any] = json.loads(read_trusted(folder, NAME, limit=MANIFEST))
             digest = data.pop("digest")
             if digest != _digest(data):
                 raise Refused(f"{path} was altered after the build: build the bundle again")
@@ -75,11 +88,7 @@ class Manifest:
             data["files"] = tuple(BundleFile(**file) for file in data["files"])
             data["spec"] = ModelSpec.from_json(data["spec"])
             return Manifest(**data)
-        except FileNotFoundError:
-            raise Refused(
-                f"no bundle at {folder}: build one with python export/build_engine.py --int8"
-            ) from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Refused(f"{path} is not a valid manifest: {error}") from error
 
 
