@@ -17,6 +17,7 @@ from calibration.scheme import Scheme
 from engines.failures import Refused, UsageError
 from engines.input_statistics import input_statistics
 from engines.ranges import Ranges
+from engines.spec import load_spec
 from export.calibrated import Calibrated, Choice, beside, load
 from export.progress import tell
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from export.build_engine import Options
+    from export.plans.settings import Size
     from export.source import Origin
 
 AUTO = "auto"
@@ -56,7 +58,13 @@ def open_frames(options: Options, origin: Origin) -> Frames | None:
 def shipped(options: Options, origin: Origin) -> Calibrated | None:
     """What stands beside the source file; None where there is nothing and INT8 is not asked for."""
     ranges, folder = beside(origin.path)
-    if options.precision not in ("int8", "mixed") and not ranges.is_file():
+    quantizes = options.precision in ("int8", "mixed")
+    if options.input_size is not None and ranges.is_file():
+        own = load_spec(origin.path.with_suffix(".json")).input_size
+        if own != origin.spec.input_size:
+            _tell_other_size(own, origin.spec.input_size, quantizes)
+            return None
+    if not quantizes and not ranges.is_file():
         tell("no calibration data: the INT8 graphs are left out (give --data to have them)")
         return None
     found = load(shipped_ranges(ranges, origin.digest, origin.spec), folder, origin.spec)
@@ -66,6 +74,14 @@ def shipped(options: Options, origin: Origin) -> Calibrated | None:
             "--data folder:DIR or --data camvid:DIR"
         )
     return found
+
+
+def _tell_other_size(own: Size, asked: Size, quantizes: bool) -> None:
+    """Ranges were taken at the model's own size: at another INT8 has none, which is said."""
+    text = f"what ships for INT8 was measured at {own[0]}x{own[1]}, not at {asked[0]}x{asked[1]}"
+    if quantizes:
+        raise UsageError(f"{text}: add --data SPEC")
+    tell(f"{text}: the INT8 graphs are left out (give --data to have them)")
 
 
 def calibrate(

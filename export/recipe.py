@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,13 @@ from engines.spec import ModelSpec
 from export.calibrated import Calibrated
 from export.calibrating import Frames as CalibrationData
 from export.calibrating import calibrate, open_frames, shipped
+from export.engine_row import Build, BuildResult
 from export.graphs import add_graph, add_int8, add_mixed
 from export.half import largest_activation, to_half
 from export.mixing import search_mixed
 from export.progress import tell
 from export.source import Origin, find_origin, load_source
-from export.targets import Build, EngineRow, build_engines, require_library
+from export.targets import build_engines, require_library
 
 if TYPE_CHECKING:
     import onnx
@@ -37,42 +38,15 @@ Masks = list[NDArray[np.uint8]]  # each [H, W]
 
 GOLDEN_INDICES = (0, 150, 300, 450)  # five seconds apart on the procedural street
 TOOLS = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13", "tensorrt")
-DOUBTFUL = 0.9  # share of pixels with FP32's label below which an engine needs a closer look
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What `build_engine.py` prints and writes as JSON."""
-
-    bundle: Path
-    precision: str
-    engines: list[EngineRow]
-    parity: dict[str, float] | None
-    golden_agreement: dict[str, float]
-    seconds: float
-
-    def lines(self) -> list[str]:
-        """For people: each engine, what INT8 did to the golden masks, the next command."""
-        text = [f"{self.bundle}  ({self.seconds:.0f} s)"]
-        for row in self.engines:
-            if row.built and row.bytes is not None:
-                size = f"{row.bytes / 1e6:.1f} MB"
-                extra = f"  {row.layers}" if row.layers else ""
-                text.append(f"  {row.target:13}{row.precision}  {row.file}  {size}{extra}")
-            else:
-                text.append(f"  {row.target:13}not built: {row.reason}")
-        shares = "  ".join(f"{k} {v:.2%}" for k, v in self.golden_agreement.items())
-        text.append(f"  golden frames, pixels with FP32's label: {shares}")
-        for name, share in self.golden_agreement.items():
-            if share < DOUBTFUL:
-                text.append(f"  WARNING: {name} changes {1 - share:.0%} of the pixels: measure it")
-        text.append(f"next: python runtime/stream.py --bundle {self.bundle} --camera street:")
-        return text
 
 
 def build(options: Options) -> BuildResult:
     """Build the bundle that the options describe; replaces an older one as a whole."""
     started = time.perf_counter()
+    if options.bundle is not None:
+        from export.rebuild import rebuild
+
+        return rebuild(options, options.bundle)
     origin = find_origin(options)
     out = options.out or Path("artifacts", origin.spec.name)
     # What can be known to fail is found out before minutes of work, not after.
@@ -100,14 +74,24 @@ def build(options: Options) -> BuildResult:
             mixed = add_mixed(writer, source.graph, found, options.max_drop, required)
         agreement = _add_golden(writer, origin.spec, golden)
         tell(f"{options.precision} engines")
-        plan = Build(writer, origin.spec, options.precision, options.workspace_mb)
-        engines = build_engines(plan, options.target)
+        engines = build_engines(
+            Build(
+                writer, origin.spec, options.precision, options.plan_settings(), out,
+                options.depthwise_int8, options.preflights(), kept_float(mixed),
+            ),
+            options.target,
+        )  # fmt: skip
         writer.finish(_manifest(options, origin, found, mixed, agreement))
     if options.save_ranges and found is not None:
         found.save(origin.path)
     parity = None if source.parity is None else source.parity.to_json()
     seconds = time.perf_counter() - started
     return BuildResult(out, options.precision, engines, parity, agreement, seconds)
+
+
+def kept_float(mixed: dict[str, Any]) -> tuple[str, ...]:
+    """The convolutions that TensorRT's mixed graph keeps in float, of what the manifest tells."""
+    return tuple(mixed.get("s8", {}).get("float_convolutions", ()))
 
 
 def golden_frames(spec: ModelSpec) -> Frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,8 @@ class Source:
 
 
 def find_origin(options: Options) -> Origin:
-    """The file that the options name; a missing file or spec raises `Refused`."""
+    """The file that the options name, and its spec at the size that they ask for; a missing file
+    or spec raises `Refused`."""
     if options.onnx is not None:
         path = options.onnx
     elif options.checkpoint is not None:
@@ -54,7 +55,10 @@ def find_origin(options: Options) -> Origin:
             f"{path} cannot be read ({error.strerror}): check the path, or build the bundled model "
             "with neither --checkpoint nor --onnx"
         ) from None
-    return Origin(path, digest, load_spec(path.with_suffix(".json")))
+    spec = load_spec(path.with_suffix(".json"))
+    if options.input_size is not None:
+        spec = replace(spec, input_size=options.input_size[1])
+    return Origin(path, digest, spec)
 
 
 def load_source(origin: Origin, frames: list[NDArray[np.uint8]]) -> Source:

@@ -119,12 +119,16 @@ def test_tensorrt_builds_the_repaired_graph(
     miniature: ModelProto, repaired: Ranges, method: str
 ) -> None:
     from export.half import to_half
-    from export.plan import build_plan, load_library
+    from export.plans.builder import build_plan
+    from export.plans.library import load_library
+    from export.plans.settings import BuildSettings
 
     ranges = replace(repaired, key=replace(repaired.key, method=method))
     graph = to_half(quantized(miniature, ranges, "s8", target="tensorrt-rtx"))
     assert inspect_s8(graph) == []
-    plan = build_plan(load_library("tensorrt-rtx"), graph.SerializeToString(), workspace_mb=64)
+    plan = build_plan(
+        load_library("tensorrt-rtx"), graph.SerializeToString(), BuildSettings("int8")
+    )
     assert len(plan.data) > 0
 
 

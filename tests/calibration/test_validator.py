@@ -176,13 +176,15 @@ CRASHING = ("a scale at run time",)  # tensorrt_rtx 1.7.1 ends the process with 
 @pytest.mark.tensorrt
 @pytest.mark.parametrize("name", [*RIGHT, *(name for name in WRONG if name not in CRASHING)])
 def test_tensorrt_rejects_what_we_say_it_rejects(name: str) -> None:
-    from export.plan import build_plan, load_library
+    from export.plans.builder import build_plan
+    from export.plans.library import load_library
+    from export.plans.settings import BuildSettings
 
     rtx = load_library("tensorrt-rtx")
     case = RIGHT[name] if name in RIGHT else WRONG[name][0]
     graph = case.graph().SerializeToString()
     if name in REJECTED:
         with pytest.raises(Refused):
-            build_plan(rtx, graph, workspace_mb=64)
+            build_plan(rtx, graph, BuildSettings("int8"))
     else:
-        assert len(build_plan(rtx, graph, workspace_mb=64).data) > 0
+        assert len(build_plan(rtx, graph, BuildSettings("int8")).data) > 0

@@ -82,7 +82,7 @@ def test_the_rtx_plan_has_its_convolutions_in_int8(built: Path) -> None:
     assert sidecar is not None
     facts = json.loads(bundle.read(sidecar))
     assert facts["plan"]["sha256"] == plan.sha256
-    assert facts["convolutions"]["INT8"] > 20
+    assert facts["layers"]["INT8"] > 20
 
 
 def test_nothing_in_the_bundle_names_this_machine(built: Path) -> None:

@@ -23,7 +23,9 @@ from export.contract import INPUT
 from export.graph import export_graph
 from export.half import to_half
 from export.parity import measure
-from export.plan import build_plan, load_library
+from export.plans.builder import build_plan
+from export.plans.library import load_library
+from export.plans.settings import BuildSettings
 from train.deployable import Deployable
 from train.family import Architecture, build_model
 from train.layers import Classifier
@@ -148,6 +150,6 @@ def test_tensorrt_for_rtx_builds_it(member: Exported, precision: str) -> None:
         target = "tensorrt-rtx" if precision == "int8-rtx" else None
         graph = quantize(graph, member.ranges, "s8", target=target)
     typed = to_half(graph).SerializeToString()
-    plan = build_plan(load_library("tensorrt-rtx"), typed, workspace_mb=256)
+    plan = build_plan(load_library("tensorrt-rtx"), typed, BuildSettings(precision))
     assert plan.convolutions["FP16" if precision == "fp16" else "INT8"] > 10
     assert "FP32" not in plan.convolutions

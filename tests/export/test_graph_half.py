@@ -20,7 +20,9 @@ from calibration.wiring import Wiring
 from engines.spec import ModelSpec
 from export.half import LARGEST_HALF, largest_activation, to_half
 from export.parity import measure
-from export.plan import build_plan, load_library
+from export.plans.builder import build_plan
+from export.plans.library import load_library
+from export.plans.settings import BuildSettings
 
 
 class Small(Protocol):
@@ -126,6 +128,6 @@ def test_tensorrt_for_rtx_builds_it_in_the_precision_asked_for(
         "int8-rtx": lambda: to_half(quantize(small.graph, ranges, "s8", target="tensorrt-rtx")),
     }
     graph = graphs[precision]().SerializeToString()
-    plan = build_plan(load_library("tensorrt-rtx"), graph, workspace_mb=256)
+    plan = build_plan(load_library("tensorrt-rtx"), graph, BuildSettings("fp16"))
     main = {"fp32": "FP32", "fp16": "FP16"}.get(precision, "INT8")
     assert plan.convolutions[main] == max(plan.convolutions.values())

@@ -1,0 +1,159 @@
+"""Which ONNX graph a plan is built from: one of the bundle's, or one made for this plan alone."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from engines.failures import DeviceMissing, Refused
+from engines.manifest import BundleFile
+from export.engine_row import Build
+from export.plans.settings import DEFAULTS
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from export.plans.preflight import Preflight
+
+DEPTHWISE_FLOAT = "tensorrt-rtx"  # the target whose graph keeps depthwise convolutions in float
+KIND = "plan-source"
+
+
+@dataclass(frozen=True)
+class PlanSource:
+    """A graph in the bundle, what of it this machine cannot run in INT8, and the table behind."""
+
+    file: BundleFile
+    kept_float: dict[str, str] = field(default_factory=dict)
+    table: Preflight | None = None
+
+
+def find_source(build: Build, target: str, trt: ModuleType) -> PlanSource:
+    """The graph for a target; what has to be made is added to the bundle."""
+    depthwise = build.depthwise_int8
+    if depthwise is None:
+        depthwise = DEFAULTS[target].depthwise_int8
+    stored = _stored(build, depthwise)
+    table = _examined(build, stored, trt) if build.preflight else None
+    kept = {} if table is None else _kept(build, stored, table)
+    settings = build.settings
+    if not (kept or (settings.weakly_typed and settings.int8) or _opens(build)):
+        return PlanSource(stored, kept, table)
+    _require_onnx("a plan for several frames or sizes, or with layers kept in FP16,")
+    if kept or (settings.weakly_typed and settings.int8):
+        graph = requantized(build, tuple(kept), depthwise)
+    else:
+        graph = _load(build, stored)
+    if _opens(build):
+        graph = _opened(build, graph)
+    facts = {"precision": build.precision, "flavour": stored.flavour, "target": target}
+    data = graph.SerializeToString(deterministic=True)
+    name = f"{target}.{build.precision}.onnx"
+    return PlanSource(build.writer.add_bytes(name, data, KIND, **facts), kept, table)
+
+
+def requantized(build: Build, kept: tuple[str, ...], depthwise_int8: bool) -> ModelProto:
+    """TensorRT's INT8 graph once more from the bundle's own FP32 graph and ranges, with the nodes
+    of `kept` in float; typed FP16, or FP32 for a weakly typed network."""
+    import onnx
+
+    from calibration.quantized import quantized
+    from calibration.validator import validate_s8
+    from engines.ranges import Ranges
+    from export.half import to_half
+
+    writer = build.writer
+    graph = onnx.load_model_from_string(writer.read(writer.find("onnx", precision="fp32")))
+    ranges = Ranges.load(writer.folder / writer.find("ranges").name)
+    target = None if depthwise_int8 else DEPTHWISE_FLOAT
+    result = quantized(graph, ranges, "s8", (*build.mixed, *kept), target)
+    if not build.settings.weakly_typed:
+        result = to_half(result)
+    validate_s8(result)
+    return result
+
+
+def _stored(build: Build, depthwise_int8: bool) -> BundleFile:
+    """The bundle's graph that is nearest to what the plan needs."""
+    if build.settings.weakly_typed and not build.settings.int8:
+        return build.writer.find("onnx", precision="fp32", flavour=None, target=None)
+    flavour = "s8" if build.settings.int8 else None
+    facts = {"precision": build.precision, "flavour": flavour}
+    if flavour is not None and not depthwise_int8:
+        return build.writer.find("onnx", target=DEPTHWISE_FLOAT, **facts)
+    return build.writer.find("onnx", target=None, **facts)
+
+
+def _examined(build: Build, stored: BundleFile, trt: ModuleType) -> Preflight:
+    """The pre-flight of a graph, timed where there is a GPU, shown on stderr."""
+    import contextlib
+
+    from engines.gpu_facts import probe_gpu
+    from export.plans.preflight import preflight
+    from export.plans.timing import plan_timer
+
+    _require_onnx("the pre-flight")
+    timing: Any = plan_timer(trt) if probe_gpu() is not None else contextlib.nullcontext()
+    with timing as timer:
+        table = preflight(trt, _load(build, stored), build.settings, timer)
+    print("\n".join(table.lines()), file=sys.stderr)
+    return table
+
+
+def _kept(build: Build, stored: BundleFile, table: Preflight) -> dict[str, str]:
+    """Node -> verdict, of those nodes that the graph quantizes and the machine cannot."""
+    from calibration.wiring import Wiring
+
+    wiring = Wiring(_load(build, stored))
+    quantized = {
+        node.name
+        for node in wiring.nodes
+        if node.op_type == "Conv"
+        and node.input[0] in wiring.producer
+        and wiring.producer[node.input[0]].op_type == "DequantizeLinear"
+    }
+    return {node: why for node, why in table.unfit().items() if node in quantized}
+
+
+def _opens(build: Build) -> bool:
+    return build.settings.dynamic_batch or build.settings.dynamic_size
+
+
+def _opened(build: Build, graph: ModelProto) -> ModelProto:
+    """The graph with open dimensions; its rows must be what each frame gives alone."""
+    import numpy as np
+
+    from engines.onnxruntime_session import load_graph
+    from export.dynamic import opened
+
+    result = opened(graph, build.settings.dynamic_batch, build.settings.dynamic_size)
+    frames = np.random.default_rng(0).integers(
+        0, 256, (2, *build.spec.input_size, 3), dtype=np.uint8
+    )
+    if not build.settings.dynamic_batch:
+        return result
+    session = load_graph(result.SerializeToString(), "opened")
+    both, *each = (
+        session.run(None, {"frames": rows})[0] for rows in (frames, frames[:1], frames[1:])
+    )
+    if not np.array_equal(both, np.concatenate(each)):
+        raise Refused("this graph mixes the frames of a batch: only --batch 1 is possible with it")
+    return result
+
+
+def _load(build: Build, file: BundleFile) -> ModelProto:
+    import onnx
+
+    return onnx.load_model_from_string(build.writer.read(file))
+
+
+def _require_onnx(what: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("onnx") is None:
+        raise DeviceMissing(
+            f"{what} needs the Python package onnx, which is not here: pip install onnx, or build "
+            "with --no-preflight and --batch 1"
+        )

@@ -1,0 +1,121 @@
+"""How far a build is: the library's progress monitor as one bar with phase and time left.
+
+A phase has steps, and a step may be a phase of its own; so the share that is done is that of the
+outermost phase, refined by its children. Libraries without a monitor show nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from export.plans.library import abilities
+
+
+@dataclass
+class Phase:
+    """A part of a build with `steps` steps, `done` of which are complete."""
+
+    steps: int
+    done: int = 0
+    children: dict[str, Phase] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """What is complete of it, 0 to 1; running children count within the step they are in."""
+        inner = max((child.share for child in self.children.values()), default=0.0)
+        return min((self.done + inner) / max(self.steps, 1), 1.0)
+
+
+class Phases:
+    """The running phases of one build, by name."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Phase] = {}
+        self._parents: dict[str, Phase | None] = {}
+        self._share = 0.0
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase begins; without a parent it is a build's outermost."""
+        above = self._running.get(parent) if parent is not None else None
+        phase = Phase(steps)
+        self._running[name], self._parents[name] = phase, above
+        if above is not None:
+            above.children[name] = phase
+
+    def step(self, name: str, step: int) -> None:
+        """Step number `step`, from 0, of a phase is complete."""
+        if name in self._running:
+            self._running[name].done = step + 1
+            self._running[name].children.clear()
+
+    def finish(self, name: str) -> None:
+        """A phase is over; its parent counts it with its own next step."""
+        self._running.pop(name, None)
+        self._parents.pop(name, None)
+
+    @property
+    def share(self) -> float:
+        """What is complete of the build, 0 to 1; it never goes back."""
+        roots = [self._running[name] for name, above in self._parents.items() if above is None]
+        self._share = max(self._share, *(root.share for root in roots), 0.0)
+        return self._share
+
+
+@contextmanager
+def watching(trt: ModuleType, config: Any, quiet: bool) -> Iterator[None]:
+    """Show a build's progress on stderr while the block runs.
+
+    An exception in the callbacks, such as Ctrl-C, may not pass through the library's C++: it stops
+    the build and is raised after it.
+    """
+    if quiet or not abilities(trt).progress:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc="building the plan", total=100, disable=None, bar_format=FORMAT) as bar:
+        monitor = _monitor(trt, bar)
+        config.progress_monitor = monitor
+        yield
+    if monitor.failure is not None:
+        raise monitor.failure
+
+
+FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+
+
+def _monitor(trt: ModuleType, bar: Any) -> Any:
+    base: Any = trt.IProgressMonitor
+
+    class Monitor(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            base.__init__(self)
+            self.phases = Phases()
+            self.failure: BaseException | None = None
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self._safely(self.phases.start, name, parent, steps)
+            bar.set_description_str(name, refresh=False)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            self._safely(self.phases.step, name, step)
+            self._safely(self._show)
+            return self.failure is None
+
+        def phase_finish(self, name: str) -> None:
+            self._safely(self.phases.finish, name)
+
+        def _show(self) -> None:
+            bar.update(100 * self.phases.share - bar.n)
+
+        def _safely(self, call: Any, *arguments: Any) -> None:
+            try:
+                call(*arguments)
+            except BaseException as error:
+                self.failure = error
+
+    return Monitor()

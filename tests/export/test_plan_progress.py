@@ -1,0 +1,85 @@
+"""How far a build is, and what an exception in the library's callbacks does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from export.plans.builder import build_plan
+from export.plans.progress import Phases
+from export.plans.settings import BuildSettings
+from tests.export.fake_tensorrt import FakeTensorRt
+
+
+def test_the_share_grows_from_nothing_to_all() -> None:
+    phases = Phases()
+    shares = [phases.share]
+    phases.start("build", None, 2)
+    for step in range(2):
+        phases.start("time", "build", 4)
+        for part in range(4):
+            phases.step("time", part)
+            shares.append(phases.share)
+        phases.finish("time")
+        phases.step("build", step)
+        shares.append(phases.share)
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[1] == pytest.approx(1 / 8)
+    assert shares[4] == shares[5] == pytest.approx(1 / 2)
+    assert shares[-1] == 1
+
+
+def test_a_phase_of_an_unknown_parent_or_without_steps_does_no_harm() -> None:
+    phases = Phases()
+    phases.start("build", "never told", 0)
+    phases.step("nobody", 3)
+    phases.step("build", 0)
+    phases.finish("build")
+    phases.finish("build")
+    assert phases.share == 0
+
+
+@pytest.fixture
+def bar(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """tqdm's bar, recorded."""
+    shown: list[str] = []
+
+    class Bar:
+        n = 0.0
+
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def set_description_str(self, text: str, refresh: bool) -> None:
+            shown.append(text)
+
+        def update(self, by: float) -> None:
+            Bar.n += by
+            if "stop" in shown:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    shown.append("")
+    return shown
+
+
+def test_phases_are_shown_by_name(bar: list[str]) -> None:
+    trt: Any = FakeTensorRt("11.1.0")
+    assert build_plan(trt, b"graph", BuildSettings("fp16")).data == b"a plan"
+    assert bar == ["", "Building engine", "Timing tactics", "Timing tactics"]
+
+
+def test_ctrl_c_stops_the_build_and_comes_out_after_it(bar: list[str]) -> None:
+    bar.append("stop")
+    trt: Any = FakeTensorRt()
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(trt, b"graph", BuildSettings("fp16"))
+    assert bar.count("Timing tactics") == 1
