@@ -27,6 +27,7 @@ class CrfRefiner:
     ) -> None:
         from crf.refinement import Refinement
 
+        self.mode = mode
         self._refine = Refinement(classes, params, mode)
         self._budget_ms = budget_ms
         self.iterations: Counter[int] = Counter()  # how many frames got how many

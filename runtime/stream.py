@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
 from engines.failures import UsageError
+from runtime.config_file import with_config
+from runtime.serving.flags import add_serving_flags
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from runtime.drift import Drift
     from runtime.pipeline import Result, Stream
     from runtime.record import Recorder
+    from runtime.serving.access import Access
+    from runtime.serving.channel import Channel
     from runtime.summary import Summary
     from runtime.window import Window
 
@@ -39,6 +44,13 @@ class Options:
     headless: bool = False
     record: Path | None = None
     alpha: float = 0.5
+    serve: str | None = None
+    token_file: Path | None = None
+    insecure: bool = False
+    allow_host: tuple[str, ...] = ()
+    recordings: Path | None = None
+    log: str = "text"
+    config: Path | None = None
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +60,8 @@ class Options:
             raise UsageError(f"--crf-budget {self.crf_budget:g}: milliseconds above 0")
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
+        if self.serve is None and (self.token_file or self.recordings or self.insecure):
+            raise UsageError("--token-file, --insecure and --recordings are for --serve HOST:PORT")
 
 
 @dataclass(frozen=True)
@@ -56,9 +70,11 @@ class Sinks:
 
     recorder: Recorder | None
     window: Window | None
+    channel: Channel
 
     def put(self, result: Result, stream: Stream) -> bool:
-        """Record and show a result; False once the user closed the window."""
+        """Serve, record and show a result; False once the user closed the window."""
+        self.channel.publish(result)
         if result.picture is None:
             return True
         if self.recorder is not None:
@@ -75,7 +91,10 @@ def parse(argv: list[str] | None) -> Options:
     result = parser(__doc__, "python runtime/stream.py --camera 0 --record out.mp4")
     _add_flags(result)
     result.set_defaults(**{f.name: f.default for f in fields(Options) if f.default is not MISSING})
-    return Options(**vars(result.parse_args(argv)))
+    known = {f.name.replace("_", "-") for f in fields(Options)} - {"config"}
+    words = with_config(sys.argv[1:] if argv is None else argv, known)
+    values = vars(result.parse_args(words))
+    return Options(**{**values, "allow_host": tuple(values["allow_host"] or ())})
 
 
 def _add_flags(result: argparse.ArgumentParser) -> None:
@@ -113,29 +132,35 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
     )
     result.add_argument(
         "--drift",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="warn where frames, or what they do inside the model, leave what calibration saw",
     )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-    result.add_argument("--headless", action="store_true", help="open no window")
+    switch = argparse.BooleanOptionalAction
+    result.add_argument("--headless", action=switch, help="open no window")
     result.add_argument("--record", type=Path, metavar="FILE", help="write .mp4, .mkv or .mov")
     result.add_argument("--alpha", type=float, metavar="A", help="mask opacity (%(default)s)")
+    add_serving_flags(result)
 
 
 def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
     from crf.temporal import TemporalEvidence
     from engines.bundle import Bundle
-    from engines.session import open_session
+    from runtime.journal import journal
     from runtime.overlay import Overlay
     from runtime.pipeline import Stream
     from runtime.record import Recorder, check_recordable
+    from runtime.redaction import redact
     from runtime.refiner import choose_crf
+    from runtime.serving.attach import Parts, Wishes, make_channel, start_server
     from runtime.signals import stopping_on_signals
     from runtime.source import open_source
     from runtime.summary import summarise
+    from runtime.systemd import Watchdog
     from runtime.window import Window
 
+    access = _access(options)
     source = open_source(options.camera)
     if options.record is not None:
         check_recordable(options.record, options.camera)
@@ -144,22 +169,32 @@ def run(options: Options) -> Summary:
     precision, precision_choice = _choose_precision(options, bundle)
     windowed = _wants_window(options)
     with ExitStack() as stack:
-        session = stack.enter_context(open_session(bundle, precision, options.target))
+        stack.enter_context(journal(options.log))
+        session, precisions = _open_session(options, bundle, precision)
+        stack.enter_context(session)
         drift, probed, watched = _watch(options, bundle, session)
         if probed is not None:
             session = stack.enter_context(probed)
-        title = f"{session.precision} on {session.target}"
         drawn = windowed or options.record is not None
-        notice = str if drift is None else drift.notice
-        drawer = Overlay(bundle.spec, title, options.alpha, notice) if drawn else None
+        notice = _notice(session, drift)
+        drawer = Overlay(bundle.spec, "", options.alpha, notice) if drawn else None
         temporal = TemporalEvidence() if options.temporal == "on" else None
         stream = Stream(source, session, temporal=temporal, refiner=crf, drawer=drawer, watch=drift)
         stack.enter_context(stopping_on_signals(stream.stop))
+        channel, controls = make_channel(
+            Parts(stream, session, precisions, bundle, crf, drawer),
+            Wishes(options.alpha, options.crf_budget, options.recordings),
+        )
+        stack.enter_context(channel)
+        stack.enter_context(Watchdog(channel.well))
+        if access is not None:
+            print(f"page {start_server(stack, [channel], access)}")
         sinks = Sinks(
             stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
             stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None,
+            channel,
         )
-        print(f"{source.name} -> {session.description}")
+        print(f"{redact(source.name)} -> {session.description}")
         print(f"precision {precision_choice}\ncrf {crf_choice}")
         print(f"temporal {options.temporal}\ndrift {watched}", flush=True)
         ended = _consume(stack.enter_context(stream), sinks, options.frames)
@@ -169,11 +204,44 @@ def run(options: Options) -> Summary:
         ended=ended,
         bundle=options.bundle,
         crf=crf_choice,
-        crf_iterations=dict(sorted(crf.iterations.items())) if crf else {},
+        crf_iterations=controls.crf_iterations(),
         temporal=options.temporal,
         record=options.record,
         drift=None if drift is None else drift.to_json(),
     )
+
+
+def _access(options: Options) -> Access | None:
+    """Who may see the page; None without one."""
+    if options.serve is None:
+        return None
+    from runtime.serving.access import choose_access
+    from runtime.serving.address import parse_address
+
+    address = parse_address(options.serve)
+    return choose_access(address, options.token_file, options.insecure, options.allow_host)
+
+
+def _open_session(
+    options: Options, bundle: Bundle, precision: str
+) -> tuple[Session, tuple[str, ...]]:
+    """The session, and the precisions that the page may exchange it for: a watch knows but one."""
+    from engines.session import open_session
+    from runtime.serving.attach import open_switched
+
+    if options.serve is None or options.drift:
+        return open_session(bundle, precision, options.target), (precision,)
+    return open_switched(bundle, precision, options.target)
+
+
+def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:
+    """What the overlay's status line ends with: the model of this moment, and warnings."""
+
+    def notice() -> str:
+        warnings = "" if drift is None else drift.notice()
+        return f"{session.precision} on {session.target}   {warnings}".rstrip()
+
+    return notice
 
 
 def _watch(

@@ -8,6 +8,7 @@ from typing import Any
 
 from engines.session import Session
 from runtime.pipeline import Stream
+from runtime.redaction import redact
 from runtime.timings import Distribution
 
 
@@ -67,7 +68,7 @@ def summarise(
         reconnects=stream.reconnects,
         peak_rss_mb=peak_rss_mb(),
         ended=ended,
-        camera=stream.source.name,
+        camera=redact(stream.source.name),
         bundle=bundle,
         precision=session.precision,
         target=session.target,

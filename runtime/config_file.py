@@ -1,0 +1,59 @@
+"""`--config FILE`: a TOML file whose keys are the flags; a flag that is also typed wins."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from engines.failures import UsageError, hint
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # JetPack 6
+    import tomli as tomllib
+
+
+def with_config(argv: list[str], known: Collection[str]) -> list[str]:
+    """The command line with the flags that its `--config` file stands for put in front.
+
+    `known` are the flags' names without dashes, `crf-budget`. So a value from a file goes through
+    the very checks that a typed one does, and argparse lets the last one win.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    path = parser.parse_known_args(argv)[0].config
+    return argv if path is None else [*flags(path, known), *argv]
+
+
+def flags(path: Path, known: Collection[str]) -> list[str]:
+    """A file's settings as the words one would type."""
+    words = []
+    for key, value in _read(path).items():
+        name = key.replace("_", "-")
+        if name not in known:
+            raise UsageError(f"{path}: no setting {key!r}: {hint(name, known)}")
+        words += _words(path, name, value)
+    return words
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}; name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def _words(path: Path, name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, list):
+        return [word for item in value for word in _words(path, name, item)]
+    if isinstance(value, str | int | float):
+        return [f"--{name}={value}"]
+    kind = type(value).__name__
+    raise UsageError(f"{path}: {name} is a {kind}; give it text, a number, true or false")

@@ -1,0 +1,102 @@
+"""From the flags of `stream.py --serve` to a server beside its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.bundle import Bundle
+from engines.failures import DeviceMissing, Failure
+from engines.manifest import CPU_TARGETS
+from engines.session import Session, open_session
+from runtime.cpu_path import CpuPath
+from runtime.journal import tell
+from runtime.live_controls import LiveControls
+from runtime.overlay import Overlay
+from runtime.pipeline import Stream
+from runtime.refiner import CrfRefiner, choose_crf
+from runtime.serving.access import Access
+from runtime.serving.channel import Channel
+from runtime.serving.recordings import Recordings
+from runtime.switched_session import SwitchedSession
+from runtime.switches import CRF_MODES, Settings, Switches
+
+NAME = "camera"  # of the one stream, in addresses and metrics
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `stream.py` has built."""
+
+    stream: Stream
+    session: Session
+    precisions: tuple[str, ...]  # to choose from
+    bundle: Bundle
+    crf: CrfRefiner | None
+    drawer: Overlay | None  # of the window and the recording
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user set: the opacity to begin with, time for the CRF in ms, a folder."""
+
+    alpha: float
+    crf_budget: float | None
+    recordings: Path | None
+
+
+def open_switched(bundle: Bundle, precision: str, target: str) -> tuple[Session, tuple[str, ...]]:
+    """A session that can be exchanged live, and the precisions that it can be exchanged for.
+
+    Plans are loaded once: another one would need its own buffers on the GPU, so there is no choice.
+    """
+    session = open_session(bundle, precision, target)
+    if session.target not in CPU_TARGETS:
+        return session, (precision,)
+    graphs = [file.precision for file in bundle.manifest.files if file.kind == "onnx"]
+    choices = tuple(p for p in ("fp32", "fp16", "int8", "mixed") if p in graphs)
+    return SwitchedSession(session, lambda p: open_session(bundle, p, target)), choices
+
+
+def make_channel(parts: Parts, wishes: Wishes) -> tuple[Channel, LiveControls]:
+    """The stream as viewers see it, with the switches that its path and session allow."""
+    stream, session, crf = parts.stream, parts.session, parts.crf
+    recordings = None
+    if wishes.recordings is not None:
+        recordings = Recordings(wishes.recordings, NAME, stream.source.fps)
+
+    def make_refiner(mode: str) -> CrfRefiner:
+        refiner, _ = choose_crf(mode, parts.bundle.spec, wishes.crf_budget)
+        assert refiner is not None
+        return refiner
+
+    controls = LiveControls(stream, session, make_refiner, crf, parts.drawer)
+    settings = Settings(wishes.alpha, crf.mode if crf else "off", session.precision)
+    modes = CRF_MODES if isinstance(stream.path, CpuPath) else (settings.crf,)
+    switches = Switches(settings, modes, parts.precisions, controls)
+    if isinstance(session, SwitchedSession):
+        session.failed = _going_back(switches, session)
+    return Channel(NAME, stream, session, switches, recordings), controls
+
+
+def start_server(stack: ExitStack, channels: list[Channel], access: Access) -> str:
+    """Serve until `stack` unwinds; the page's address."""
+    try:
+        from runtime.serving.server import Server
+    except ModuleNotFoundError as error:
+        raise DeviceMissing(
+            f"--serve needs the package {error.name}: pip install aiohttp prometheus-client"
+        ) from None
+    return stack.enter_context(Server(channels, access)).address.url
+
+
+def _going_back(switches: Switches, session: Session) -> Callable[[Failure], None]:
+    """What to do when a precision cannot be loaded: say so, and show the one that still runs."""
+
+    def go_back(error: Failure) -> None:
+        tell("precision not changed", 30, reason=str(error))
+        switches.change({"precision": session.precision})
+
+    return go_back

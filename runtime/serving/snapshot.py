@@ -1,0 +1,36 @@
+"""One frame as PNG: as the camera saw it, its labels, or both."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image as Pictures
+
+from engines.failures import Failure, UsageError
+from runtime.serving.channel import Channel
+
+KINDS = ("overlay", "frame", "labels")
+
+
+def snapshot(channel: Channel, kind: str) -> bytes:
+    """The newest frame of a channel as PNG.
+
+    "labels" is a palette image: its colours are the classes', its values the class indices.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"no picture {kind!r}: {', '.join(KINDS)}")
+    result = channel.latest
+    if result is None:
+        raise Failure("no frame has come yet: try again in a second")
+    if kind == "labels":
+        height, width = result.labels.shape
+        picture = Pictures.frombytes("P", (width, height), result.labels.tobytes())
+        palette = [level for colour in channel.session.spec.palette for level in colour]
+        picture.putpalette(palette + [0] * (768 - len(palette)))
+    else:
+        picture = Pictures.fromarray(
+            channel.picture(result) if kind == "overlay" else result.frame.image
+        )
+    data = io.BytesIO()
+    picture.save(data, "PNG", compress_level=3)
+    return data.getvalue()
