@@ -1,6 +1,7 @@
 """Compile all CUDA kernels with nvcc for every supported GPU; print registers and spills of each.
 
-Those of engines are among them, which imports no room itself. No GPU is needed. Spills (registers that did not fit and go through memory) are an error.
+The kernels of engines are among them: that room imports no other. No GPU is needed. Spills
+(registers that did not fit and go through memory) are an error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from crf import cuda_temporal
 from engines import gpu_pixels
 from engines.command import parser, run_command
 from engines.failures import GateFailed
@@ -94,11 +96,12 @@ def run(options: Options) -> Result:
 
 
 def sources(classes: tuple[int, ...] = CLASSES) -> list[KernelSource]:
-    """Every .cu of this room and of engines, as a device compiles it for some numbers of classes."""
+    """Every .cu of engines and of this room as a device compiles it, for some class counts."""
     return [
         gpu_pixels.source(),
         KernelSource.read(ROOM / "lattice.cu", contract=False),
         KernelSource.read(ROOM / "rows.cu"),
+        cuda_temporal.source(),
         *(KernelSource.read(ROOM / "mean_field.cu", CLASSES=n) for n in classes),
     ]
 

@@ -62,10 +62,31 @@ class CudaCrf:
         """As `Backend.run`; a budget costs a synchronisation per iteration."""
         deadline = None if budget_ms is None else time.perf_counter() + budget_ms / 1e3
         self._device.upload(frame, self._frame)
-        self._prepare(logits)
+        scores = self._scores.upload(logits)
+        size = logits.shape[1], logits.shape[2]
+        return self.run_on_device(self._frame, scores, size, self._labels, deadline)
+
+    def run_on_device(
+        self,
+        frame: Buffer,
+        logits: Buffer,
+        size: tuple[int, int],
+        labels: Buffer,
+        deadline: float | None = None,
+    ) -> int:
+        """The same for a frame [H, W, 3] and logits [C, *size] that are on the device already.
+
+        Both stay as they are. What crosses the bus is a few numbers about the lattice.
+
+        Args:
+            labels: uint8 [H, W], to be filled.
+            deadline: No further iteration once it would end later than this; None for no limit.
+                By `time.perf_counter`.
+        """
+        self._prepare(logits, size, labels)
         if self._appearance:
-            self._build_appearance(self._appearance)
-        iterations = self._iterate(deadline)
+            self._build_appearance(self._appearance, frame)
+        iterations = self._iterate(labels, deadline)
         if self._scores.refused():  # waits for the device
             raise not_finite()
         return iterations
@@ -95,30 +116,29 @@ class CudaCrf:
         lattice = CudaLattice(self._device, packing, self._pixels)
         return PairwiseTerm(self._device, lattice, self._classes, weight)
 
-    def _build_appearance(self, term: PairwiseTerm) -> None:
+    def _build_appearance(self, term: PairwiseTerm, frame: Buffer) -> None:
         params = self._params
         term.build(
-            "embed_colours", self._frame, self._size[1], self._pixels, float(params.sigma_alpha),
+            "embed_colours", frame, self._size[1], self._pixels, float(params.sigma_alpha),
             float(params.sigma_beta),
         )  # fmt: skip
 
-    def _prepare(self, logits: Floats) -> None:
+    def _prepare(self, logits: Buffer, size: tuple[int, int], labels: Buffer) -> None:
         """U and the first Q."""
-        scores = self._scores
-        scores.upload(logits)
-        height, width = logits.shape[1:]
-        self._kernels("lower_peaks", height * width, scores.logits, height * width, scores.refusal)
+        scores, points = self._scores, size[0] * size[1]
+        lowered = scores.room(4 * self._classes * points)
+        self._kernels("lower_peaks", points, logits, points, lowered, scores.refusal)
         self._kernels(
-            "begin", self._pixels * self._lanes, scores.logits, height, width, *self._size,
+            "begin", self._pixels * self._lanes, lowered, *size, *self._size,
             float(self._params.temperature), MOST_SURPRISE,
-            int(self._params.iterations == 0), self._unary, self._marginals, self._labels,
+            int(self._params.iterations == 0), self._unary, self._marginals, labels,
         )  # fmt: skip
 
-    def _update(self, want_labels: bool) -> None:
+    def _update(self, labels: Buffer, want_labels: bool) -> None:
         self._kernels(
             "update", self._pixels * self._lanes, self._unary, *self._message(self._appearance),
             *self._message(self._smoothness), self._pixels, int(want_labels), self._marginals,
-            self._labels,
+            labels,
         )  # fmt: skip
 
     def _message(self, term: PairwiseTerm | None) -> tuple[float, Buffer, Buffer, Buffer]:
@@ -129,43 +149,51 @@ class CudaCrf:
         values = term.messages(self._marginals)
         return term.scale, lattice.entry_vertex, lattice.entry_weight, values
 
-    def _iterate(self, deadline: float | None) -> int:
+    def _iterate(self, labels: Buffer, deadline: float | None) -> int:
         """Update Q, at least once and in time; labels come with what may be the last update."""
         iterations = self._params.iterations
         if deadline is None:
             for iteration in range(iterations):
-                self._update(want_labels=iteration == iterations - 1)
+                self._update(labels, want_labels=iteration == iterations - 1)
             return iterations
         self._device.synchronise()
         now, last = time.perf_counter(), 0.0
         for iteration in range(iterations):
             if iteration and now + last > deadline:
                 return iteration
-            self._update(want_labels=True)
+            self._update(labels, want_labels=True)
             self._device.synchronise()
             now, last = time.perf_counter(), time.perf_counter() - now
         return iterations
 
 
 class _Scores:
-    """The logits on the device, in memory that fits the largest so far."""
+    """The logits as the CRF reads them, in memory that fits the largest so far."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self.logits, self.refusal = device.allocate(4), device.allocate(4)
+        self._logits, self.refusal = device.allocate(4), device.allocate(4)
+        device.upload(np.zeros(1, np.int32), self.refusal)
 
-    def upload(self, logits: Floats) -> None:
+    def room(self, size: int) -> Buffer:
+        """At least `size` bytes; what they hold stays if there are as many already."""
+        if size > self._logits.size:
+            self._device.free(self._logits)
+            self._logits = self._device.allocate(size)
+        return self._logits
+
+    def upload(self, logits: Floats) -> Buffer:
         """Copy logits [C, h, w]."""
-        if logits.nbytes > self.logits.size:
-            self._device.free(self.logits)
-            self.logits = self._device.allocate(logits.nbytes)
-        self._device.upload(logits, self.logits)
-        self._device.upload(np.zeros(1, np.int32), self.refusal)
+        room = self.room(logits.nbytes)
+        self._device.upload(logits, room)
+        return room
 
     def refused(self) -> bool:
-        """Whether some pixel of the last logits had no finite maximum."""
+        """Whether some pixel of the last logits had no finite maximum; asked once for each."""
         refusal = np.empty(1, np.int32)
         self._device.download(self.refusal, refusal)
+        if refusal[0]:
+            self._device.upload(np.zeros(1, np.int32), self.refusal)
         return bool(refusal[0])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crf.permutohedral import REACH, too_fine
-from engines.device import THREADS, Buffer, Device, Kernels
+from engines.device import THREADS, Buffer, Device, Kernels, uploaded
 from engines.failures import UsageError
 from engines.kernels import KernelSource
 
@@ -88,7 +88,7 @@ class CudaLattice:
         self._kernels = Kernels(device, KernelSource.read(ROOM / "lattice.cu", contract=False))
         self._rows = Kernels(device, KernelSource.read(ROOM / "rows.cu"))
         self._scale, self._low, self._stride, self._step = (
-            _uploaded(device, values)
+            uploaded(device, values)
             for values in (packing.scale, packing.low, packing.stride, packing.step)
         )
         self.entry_vertex, self.entry_weight = self._words(self.entries), self._words(self.entries)
@@ -226,9 +226,3 @@ class CudaLattice:
             "link_neighbours", pairs, self._vertex_key, self.vertices, self.corners, self._step,
             self._slot_key, self._slot_vertex, self._slots, self.before, self.after,
         )  # fmt: skip
-
-
-def _uploaded(device: Device, values: NDArray[np.float32] | NDArray[np.int64]) -> Buffer:
-    buffer = device.allocate(values.nbytes)
-    device.upload(values, buffer)
-    return buffer

@@ -71,9 +71,12 @@ __device__ inline void finish_pixel(
     if (inside && lane_index() == 0) labels[pixel] = static_cast<unsigned char>(winner);
 }
 
-// Lower the logits[C][count] of each pixel by their maximum, in place, so that none is above 0 or
-// infinite; refused[0] = 1 if some maximum is NaN or infinite. A thread per pixel.
-extern "C" __global__ void lower_peaks(float* logits, int count, int* refused) {
+// lowered[C][count], which may be the same memory: the logits[C][count] of each pixel less their
+// maximum, so that none is above 0 or infinite; refused[0] = 1 if some maximum is NaN or infinite. A
+// thread per pixel.
+extern "C" __global__ void lower_peaks(
+    const float* logits, int count, float* lowered, int* refused
+) {
     int pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= count) return;
     float peak = -LARGEST;
@@ -86,8 +89,8 @@ extern "C" __global__ void lower_peaks(float* logits, int count, int* refused) {
     }
     if (!finite || !possible) refused[0] = 1;
     for (int label = 0; label < CLASSES; label++) {
-        float* score = logits + static_cast<long long>(label) * count + pixel;
-        *score = fmaxf(*score - peak, IMPOSSIBLE);
+        long long place = static_cast<long long>(label) * count + pixel;
+        lowered[place] = fmaxf(logits[place] - peak, IMPOSSIBLE);
     }
 }
 

@@ -34,9 +34,10 @@ CUT = 0.25
 
 Floats = NDArray[np.float32]
 
-_WEIGHTS = (MEMORY * np.clip((CHANGED - np.arange(256)) / (CHANGED - SAME), 0, 1)).astype(
-    np.float32
-)
+# By the largest difference of the colours: the weight in whole steps from 0 to MEMORY, and itself.
+STEPS = CHANGED - SAME
+SHARES = np.clip(CHANGED - np.arange(256), 0, STEPS).astype(np.int32)
+WEIGHTS = (MEMORY * (SHARES / STEPS)).astype(np.float32)
 
 
 class TemporalEvidence:
@@ -102,4 +103,4 @@ def _weights(before: Picture, after: Picture) -> Floats:
     """The past's share of each cell, [h, w], from the largest difference of the three colours."""
     difference = np.maximum(before, after)
     difference -= np.minimum(before, after)
-    return np.asarray(np.take(_WEIGHTS, difference.max(axis=0)))
+    return np.asarray(np.take(WEIGHTS, difference.max(axis=0)))

@@ -159,6 +159,13 @@ def _argument(value: Buffer | int | float) -> Argument:
     return np.float32(value) if isinstance(value, float) else value
 
 
+def uploaded(device: Device, array: NDArray[Any]) -> Buffer:
+    """A new buffer with the content of an array."""
+    buffer = device.allocate(array.nbytes)
+    device.upload(np.ascontiguousarray(array), buffer)
+    return buffer
+
+
 def open_device(binding: str = "auto", index: int = 0) -> Device:
     """Open GPU number `index` through "pycuda" or "cuda-core"; "auto" is the first that can.
 

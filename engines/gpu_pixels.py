@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.blend import Colour, mixing_table
-from engines.device import Buffer, Device, Kernels
+from engines.borrowed_device import borrow
+from engines.device import Buffer, Device, Kernels, uploaded
 from engines.kernels import KernelSource
 from engines.stretch import Filter, Stretch
 from engines.twins import taps
@@ -30,27 +30,19 @@ def source() -> KernelSource:
 
 
 class GpuPixels:
-    """The kernels on a device, and the buffers of whatever is made with them, for a `with`."""
+    """The kernels, and what all that is made with them allocates on a device; use with `with`.
+
+    Attributes:
+        device: Others may allocate through it: `close` gives all buffers back, not the GPU.
+    """
 
     def __init__(self, device: Device) -> None:
-        self.device, self.run = device, Kernels(device, source())
-        self._buffers: list[Buffer] = []
-
-    def allocate(self, size: int) -> Buffer:
-        """A buffer of `size` bytes."""
-        self._buffers.append(self.device.allocate(size))
-        return self._buffers[-1]
-
-    def keep(self, array: NDArray[Any]) -> Buffer:
-        """A buffer with the content of an array."""
-        buffer = self.allocate(array.nbytes)
-        self.device.upload(np.ascontiguousarray(array), buffer)
-        return buffer
+        self.device = borrow(device)
+        self.run = Kernels(device, source())
 
     def close(self) -> None:
         """Give the buffers back; once is enough."""
-        while self._buffers:
-            self.device.free(self._buffers.pop())
+        self.device.close()
 
     def __enter__(self) -> GpuPixels:
         return self
@@ -83,9 +75,9 @@ class Camera:
         if self._stride < shortest:
             raise ValueError(f"a row of {width} pixels in {form} is longer than {stride} bytes")
         self.shape = (rows, self._stride)
-        self._image = pixels.allocate(rows * self._stride)
+        self._image = pixels.device.allocate(rows * self._stride)
         plain = form == "rgb" and self._stride == shortest
-        self.frame = self._image if plain else pixels.allocate(3 * height * width)
+        self.frame = self._image if plain else pixels.device.allocate(3 * height * width)
 
     def take(self, image: NDArray[np.uint8]) -> Buffer:
         """The frame of a camera image uint8 `shape`; valid until the next one."""
@@ -124,8 +116,8 @@ class Stretcher:
         self._luma, self._chroma, self._rows = (
             _kept(pixels, taps) for taps in (stretch.luma, stretch.chroma, stretch.rows)
         )
-        self._columns = pixels.allocate(2 * 3 * source[0] * size[1])
-        self._fitted = pixels.allocate(3 * size[0] * size[1])
+        self._columns = pixels.device.allocate(2 * 3 * source[0] * size[1])
+        self._fitted = pixels.device.allocate(3 * size[0] * size[1])
 
     def fit(self, frame: Buffer) -> Buffer:
         """A frame stretched; valid until the next one."""
@@ -149,10 +141,10 @@ class Labeller:
     def __init__(self, pixels: GpuPixels, shape: tuple[int, int, int], size: Size) -> None:
         self._pixels, self._shape, self._size = pixels, shape, size
         self._rows, self._columns = (
-            (pixels.keep(low.astype(np.int32)), pixels.keep(weight))
+            (uploaded(pixels.device, low.astype(np.int32)), uploaded(pixels.device, weight))
             for low, _, weight in (taps(size[0], shape[1]), taps(size[1], shape[2]))
         )
-        self._winners = pixels.allocate(shape[1] * shape[2])
+        self._winners = pixels.device.allocate(shape[1] * shape[2])
 
     def label(self, logits: Buffer, labels: Buffer) -> None:
         """Fill labels [H, W]."""
@@ -170,7 +162,7 @@ class Painter:
 
     def __init__(self, pixels: GpuPixels, palette: Sequence[Colour]) -> None:
         self._pixels, self._palette = pixels, tuple(palette)
-        self._table = pixels.allocate(256 * 3 * 256)
+        self._table = pixels.device.allocate(256 * 3 * 256)
         self._alpha: float | None = None
 
     def blend(self, frame: Buffer, labels: Buffer, count: int, alpha: float, mixed: Buffer) -> None:
@@ -183,5 +175,7 @@ class Painter:
 
 def _kept(pixels: GpuPixels, taps: Filter) -> tuple[Buffer, Buffer, int]:
     """First, weight and reach, as the kernels take a filter."""
-    first, weight = (pixels.keep(part.astype(np.int32)) for part in (taps.first, taps.weight))
+    first, weight = (
+        uploaded(pixels.device, part.astype(np.int32)) for part in (taps.first, taps.weight)
+    )
     return first, weight, taps.reach

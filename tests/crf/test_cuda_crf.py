@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crf.cuda_crf import CudaCrf
 from crf.numpy_crf import NumpyCrf
+from engines.device import uploaded
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.spec import CrfParams
 from scenes.camvid import CamVid
@@ -205,6 +206,26 @@ def test_no_memory_is_allocated_per_frame(scene: Scenes, host_device: Devices) -
     allocations = shim.allocations
     crf.run(*case)
     assert shim.allocations == allocations
+
+
+def test_what_is_on_the_device_stays_there(scene: Scenes, host_device: Devices) -> None:
+    """Frame, logits and labels are the caller's buffers; only counts cross the bus."""
+    device = host_device()
+    frame, full = scene("textured", 20, 30)
+    _, logits = scene("textured", 5, 8)
+    crf = build((frame, full), V1, device)
+    crf.run(frame, logits)
+    expected = crf.labels()
+    buffers = uploaded(device, frame), uploaded(device, logits)
+    labels = device.allocate(600)
+    ups, downs = len(device.uploads), len(device.downloads)
+    assert crf.run_on_device(*buffers, (5, 8), labels) == V1.iterations
+    assert not device.uploads[ups:]
+    assert sum(device.downloads[downs:]) == 16 + 4  # the lattice's counters; whether to refuse
+    for buffer, content in zip((*buffers, labels), (frame, logits, expected), strict=True):
+        there = np.empty_like(content)
+        device.download(buffer, there)
+        np.testing.assert_array_equal(there, content)
 
 
 def test_a_budget_ends_the_iterations(scene: Scenes, host_device: Devices) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines import twins
 from engines.blend import blend
-from engines.device import Buffer, Device, open_device
+from engines.device import Buffer, Device, open_device, uploaded
 from engines.failures import UsageError
 from engines.gpu_pixels import FORMS, Camera, GpuPixels, Labeller, Painter, Stretcher
 from engines.labels import upsample_argmax
@@ -92,13 +92,13 @@ def test_a_frame_is_fitted_as_ffmpeg_does_it(pixels: GpuPixels, source: Size, si
         np.stack([smooth % 256, 255 - smooth % 256, smooth // 3 % 256], axis=-1).astype(np.uint8),
         np.where(noise((*source, 3)) < 128, 0, 255).astype(np.uint8),
     ):
-        fitted = read(pixels, stretcher.fit(pixels.keep(frame)), (*size, 3))
+        fitted = read(pixels, stretcher.fit(uploaded(pixels.device, frame)), (*size, 3))
         np.testing.assert_array_equal(fitted, twins.fit_frame(frame, size))
         np.testing.assert_array_equal(fitted, fit_frame(frame, size))
 
 
 def test_a_frame_that_fits_is_its_own_model_input(pixels: GpuPixels) -> None:
-    frame = pixels.keep(noise((8, 12, 3)))
+    frame = uploaded(pixels.device, noise((8, 12, 3)))
     assert Stretcher(pixels, (8, 12), (8, 12)).fit(frame) is frame
 
 
@@ -141,9 +141,9 @@ def noisy_logits(shape: tuple[int, int, int], seed: int = 1) -> NDArray[np.float
 
 
 def labelled(pixels: GpuPixels, logits: NDArray[np.float32], size: Size) -> Bytes:
-    labels = pixels.allocate(size[0] * size[1])
+    labels = pixels.device.allocate(size[0] * size[1])
     shape = (logits.shape[0], logits.shape[1], logits.shape[2])
-    Labeller(pixels, shape, size).label(pixels.keep(logits), labels)
+    Labeller(pixels, shape, size).label(uploaded(pixels.device, logits), labels)
     return read(pixels, labels, size)
 
 
@@ -183,9 +183,11 @@ def test_blended_colours_are_the_cpus(pixels: GpuPixels, size: Size) -> None:
     painter = Painter(pixels, PALETTE)
     frame, labels = noise((*size, 3)), noise(size) % 4
     labels[labels == 3] = 255
-    count, mixed = size[0] * size[1], pixels.allocate(3 * size[0] * size[1])
+    count, mixed = size[0] * size[1], pixels.device.allocate(3 * size[0] * size[1])
     for alpha in (0.5, 0.45, 0.0, 1.0):
-        painter.blend(pixels.keep(frame), pixels.keep(labels), count, alpha, mixed)
+        painter.blend(
+            uploaded(pixels.device, frame), uploaded(pixels.device, labels), count, alpha, mixed
+        )
         expected = blend(frame, labels, PALETTE, alpha)
         np.testing.assert_array_equal(read(pixels, mixed, (*size, 3)), expected)
 
@@ -195,8 +197,11 @@ def test_a_palette_is_uploaded_once_for_each_opacity(
 ) -> None:
     device = host_device()
     with GpuPixels(device) as pixels:
-        frame, labels = pixels.keep(noise((2, 2, 3))), pixels.keep(noise((2, 2)))
-        painter, mixed = Painter(pixels, PALETTE), pixels.allocate(12)
+        frame, labels = (
+            uploaded(pixels.device, noise((2, 2, 3))),
+            uploaded(pixels.device, noise((2, 2))),
+        )
+        painter, mixed = Painter(pixels, PALETTE), pixels.device.allocate(12)
         before = len(device.uploads)
         for alpha in (0.5, 0.5, 0.25, 0.25):
             painter.blend(frame, labels, 4, alpha, mixed)
