@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engines.atomic import replacing_folder, write_bytes, write_text
+from engines.choice import fastest, timed_rows
 from engines.failures import Refused, UsageError
 from engines.manifest import NAME, BundleFile, Manifest, find
 from engines.spec import CrfParams, ModelSpec
@@ -113,30 +114,19 @@ class Bundle:
         Without a report it is the precision that the bundle was built for.
         """
         report = self.report()
-        rows = [] if report is None else report["rows"]
-        rows = [r for r in rows if r["target"] == target and r["shipped"] and not r.get("crf")]
-        rows = [r for r in rows if r["p50_ms"] is not None]  # measured where the target is not
-        gate = {"max_drop": 0.0} if report is None else report["gate"]
-        limit = float(gate["max_drop"])
-        within = [r for r in rows if _within(r, gate)]
-        if not within:
-            built = self.manifest.precision
-            why = (
-                "no accuracy report for this target"
-                if not rows
-                else "no precision is within the gate"
+        best = fastest(report, target)
+        if report is not None and best is not None:
+            precision = str(best["precision"])
+            return precision, (
+                f"{precision}: fastest within {float(report['gate']['max_drop']):g} points of FP32 "
+                f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f})"
             )
-            if rows:
-                built = "fp32"
-            return (
-                built,
-                f"{built}: {why}; measure with python calibration/report.py --bundle {self.root}",
-            )
-        best = min(within, key=lambda row: float(row["p50_ms"]))
-        precision = str(best["precision"])
-        return precision, (
-            f"{precision}: fastest within {limit:g} points of FP32 "
-            f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f})"
+        timed = timed_rows(report, target)
+        built = "fp32" if timed else self.manifest.precision
+        why = "no precision is within the gate" if timed else "no accuracy report for this target"
+        return (
+            built,
+            f"{built}: {why}; measure with python calibration/report.py --bundle {self.root}",
         )
 
     def add_report(self, report: dict[str, Any]) -> Bundle:
@@ -253,13 +243,6 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
     with replacing_folder(root) as folder:
         yield BundleWriter(folder)
         withdraw(folder)
-
-
-def _within(row: dict[str, Any], gate: dict[str, Any]) -> bool:
-    """Whether a report's row is within its gate; FP32 always is, it is what the rest is held to."""
-    drops = [(row["class_drop"][name], x) for name, x in gate.get("max_class_drop", {}).items()]
-    held = all(drop is not None and drop <= limit for drop, limit in drops)
-    return row["precision"] == "fp32" or (held and bool(row["drop"] <= gate["max_drop"]))
 
 
 def _describe(name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:

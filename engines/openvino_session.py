@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from engines.failures import DeviceMissing, Refused
 from engines.spec import ModelSpec
 
+INSTALL = "pip install 'openvino>=2025.1'"
 WORDS = {"f32": "FP32", "f16": "FP16"}  # OpenVINO's name of an element type -> ours
 
 
@@ -90,6 +92,11 @@ def arithmetic_of(precision: str) -> str:
     return "f16" if precision == "fp16" and half else "f32"
 
 
+def installed() -> bool:
+    """Whether the package is there, without loading it."""
+    return importlib.util.find_spec("openvino") is not None
+
+
 @cache
 def core() -> Any:
     """OpenVINO's entry, one for the process, never freed; `DeviceMissing` without the package.
@@ -101,8 +108,7 @@ def core() -> Any:
         import openvino
     except ImportError as error:
         raise DeviceMissing(
-            f"target openvino needs OpenVINO ({error}): pip install 'openvino>=2025.1', or use "
-            "--target cpu"
+            f"target openvino needs OpenVINO ({error}): {INSTALL}, or use --target cpu"
         ) from None
     return openvino.Core()
 

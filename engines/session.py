@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
+from engines.choice import choose_cpu_target
 from engines.failures import DeviceMissing, UsageError
 from engines.manifest import CPU_TARGETS, TARGETS
 from engines.spec import ModelSpec
@@ -44,6 +45,16 @@ class Session(Protocol):
 def resolve_target(target: str) -> str:
     """What `auto` means on this machine: the one place that decides it."""
     return "cpu" if target == "auto" else target
+
+
+def choose_target(bundle: Bundle, target: str, precision: str) -> tuple[str, str]:
+    """The target to run a precision (or `auto`) on, and why; see `engines.choice` for the CPU's."""
+    resolved = resolve_target(target)
+    if target != "auto":
+        return target, f"{target}: as asked"
+    if resolved != "cpu":
+        return resolved, f"{resolved}: what this machine has"
+    return choose_cpu_target(bundle.report(), precision)
 
 
 def open_session(

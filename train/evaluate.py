@@ -83,7 +83,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--bundle", type=Path, metavar="DIR", help="a bundle of export/build_engine.py")
     add("--precision", help="the bundle's engine: fp32, fp16, int8 or mixed")
     add("--flavour", choices=FLAVOURS, help="INT8 graph: u8 (CPU) or s8 (TensorRT's numbers)")
-    add("--target", help="what runs the engine (%(default)s)")
+    add("--target", help="what runs the engine: cpu, openvino, tensorrt... (%(default)s)")
     add("--output-stride", type=int, metavar="N", help="8, 16 or 32 in place of the spec's")
     add("--scales", type=numbers, nargs="+", metavar="S", help="average over them: 0.75,1,1.25 (1)")
     add("--flip", action="store_true", help="average with the mirrored frame")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -129,9 +130,9 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
-def row(precision: str, p50: float | None, drop: float) -> dict[str, object]:
+def row(precision: str, p50: float | None, drop: float, target: str = "cpu") -> dict[str, object]:
     return {
-        "target": "cpu", "precision": precision, "p50_ms": p50, "drop": drop, "shipped": True,
+        "target": target, "precision": precision, "p50_ms": p50, "drop": drop, "shipped": True,
     }  # fmt: skip
 
 
@@ -150,6 +151,13 @@ def test_auto_is_the_fastest_within_the_gate(
     bundle = Bundle.open(root).add_report({"rows": rows, "gate": {"max_drop": 1.0}})
     assert bundle.choose_precision("cpu")[0] == chosen
     assert Bundle.open(root).choose_precision("cpu")[0] == chosen
+
+
+def test_each_target_has_its_own_fastest_precision(root: Path) -> None:
+    rows = [row("fp32", 40, 0), row("int8", 15, 0.3), row("fp16", 9, 0, "openvino")]
+    bundle = Bundle.open(root).add_report({"rows": rows, "gate": {"max_drop": 1.0}})
+    assert bundle.choose_precision("cpu")[0] == "int8"
+    assert bundle.choose_precision("openvino")[0] == "fp16"
 
 
 def test_auto_heeds_neither_tries_nor_rows_with_the_crf(root: Path) -> None:
@@ -211,6 +219,16 @@ def test_an_interrupted_update_leaves_a_bundle_that_opens(
         bundle.set_crf(None, {"verdict": "off"})
     assert Bundle.open(root).spec.crf == CRF
     assert Bundle.open(root).crf_report() == {"verdict": "helps"}
+
+
+def test_a_graph_made_for_a_target_goes_before_the_shared_one(root: Path) -> None:
+    bundle = Bundle.open(root)
+    shared = bundle.graph("int8")
+    assert bundle.graph("int8", target="openvino") == shared
+    own = dataclasses.replace(shared, name="own.onnx", target="openvino")
+    bundle.manifest = dataclasses.replace(bundle.manifest, files=(*bundle.manifest.files, own))
+    assert bundle.graph("int8", target="openvino") == own
+    assert bundle.graph("int8") == bundle.graph("int8", target="cpu") == shared
 
 
 def test_auto_without_a_report_is_what_was_built(root: Path) -> None:
