@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.failures import SourceFailed, UsageError
+from engines.failures import SourceFailed
+from runtime.drop_policy import drop_policy
+from runtime.sources.backoff import Retry
 from runtime.sources.status import Status
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
@@ -66,28 +68,39 @@ class FrameSource(Protocol):
         ...
 
 
-def open_source(text: str) -> FrameSource:
-    """The source that `--camera` names: an index, device, video, image, folder or `street:`."""
-    from runtime.sources.v4l2 import CameraSource, device_path
-    from runtime.sources.folder import IMAGES, FolderSource
+def open_source(
+    text: str,
+    *,
+    drop: str = "auto",
+    retry: Retry | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> FrameSource:
+    """The source that `--camera` names; docs/sources.md lists the forms.
+
+    For the local user's words only: a path or pipeline in them may read any file.
+
+    Args:
+        text: An index, device, file, folder, pattern or address.
+        drop: The stream's policy, as `--drop` names it; "all" makes a camera wait, too.
+        retry: How patiently a lost camera is tried again.
+        tell: Gets a line for people whenever a camera changes its state.
+    """
+    from runtime.sources.addresses import feed_of
+    from runtime.sources.camera import Camera
+    from runtime.sources.folder import FolderSource, images_named
     from runtime.sources.street import StreetSource
     from runtime.sources.video_file import VideoSource
 
     if text.startswith("street:"):
         return StreetSource.parse(text)
-    if device := device_path(text):
-        return CameraSource(device)
-    if "://" in text:
-        scheme = text.partition("://")[0]
-        raise UsageError(
-            f"{scheme}:// cameras are not read by this version: use a USB camera (--camera 0), "
-            "a file or folder, or the built-in --camera street:"
-        )
+    if feed := feed_of(text):
+        policy = drop_policy(drop, live=feed.live)
+        return Camera(replace(feed, drop=str(policy)), text, retry=retry, tell=tell)
+    if images := images_named(text):
+        return FolderSource(images, text)
     path = Path(text)
     if not text or not path.exists():
         raise SourceFailed(f"no file or folder {text!r}{_nearest(path)}")
-    if path.is_dir() or path.suffix.lower() in IMAGES:
-        return FolderSource(path)
     return VideoSource(path)
 
 

@@ -1,10 +1,12 @@
-"""Still images: one file, or every image of a folder in name order."""
+"""Still images: one file, every image of a folder, or those that a pattern names."""
 
 from __future__ import annotations
 
+import glob
+import re
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +27,10 @@ class FolderSource:
     damaged = 0
     status = ALWAYS_LIVE
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._paths = sorted(p for p in path.iterdir() if _is_image(p)) if path.is_dir() else [path]
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        self.name = name
+        self._paths = paths
         self._closed = threading.Event()
-        if not self._paths:
-            raise SourceFailed(
-                f"{path} holds no images ({', '.join(sorted(IMAGES))}): name the folder that does, "
-                "or a video file"
-            )
 
     def __iter__(self) -> Generator[Frame, None, None]:
         for index, path in enumerate(self._paths):
@@ -44,6 +41,41 @@ class FolderSource:
     def close(self) -> None:
         """End after the image being read."""
         self._closed.set()
+
+
+def images_named(text: str) -> list[Path]:
+    """The images that `text` names, in order; none if it is something else.
+
+    An image, a folder (in name order), a glob pattern such as `frames/*.png` (in name order), or a
+    numbered sequence such as `frames/%04d.png` (by number, from the smallest there is).
+    `SourceFailed` if it is a folder or pattern without images.
+    """
+    path = Path(text)
+    if text and path.exists():
+        if not path.is_dir():
+            return [path] if _is_image(path) else []
+        found = sorted(entry for entry in path.iterdir() if _is_image(entry))
+    elif re.search(r"%0?\d*d", path.name):
+        found = _numbered(path)
+    elif glob.has_magic(text):
+        found = sorted(match for match in map(Path, glob.glob(text)) if _is_image(match))  # noqa: PTH207
+    else:
+        return []
+    if not found:
+        raise SourceFailed(
+            f"{text} holds no images ({', '.join(sorted(IMAGES))}): name the folder that does, "
+            "or a video file"
+        )
+    return found
+
+
+def _numbered(pattern: Path) -> list[Path]:
+    """The images that a printf pattern names, by number."""
+    before, digits, after = re.split(r"%0?(\d*)d", pattern.name, maxsplit=1)
+    number = re.compile(rf"{re.escape(before)}(\d{{{int(digits or 1)},}}){re.escape(after)}")
+    entries = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    matches = [(number.fullmatch(entry.name), entry) for entry in entries if _is_image(entry)]
+    return [entry for _, entry in sorted((int(m[1]), entry) for m, entry in matches if m)]
 
 
 def _is_image(path: Path) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from engines.failures import UsageError
 from runtime.source import Frame
+from runtime.sources.size import parse_size, within
 from runtime.sources.status import ALWAYS_LIVE
 
 NATIVE_RATE = 30.0  # frames/s at which the scene moves at its natural speed
@@ -75,20 +76,9 @@ class StreetSource:
         self._closed.set()
 
 
-def _size(text: str) -> tuple[int, int]:
-    width, height = (int(part) for part in text.lower().split("x"))
-    return int(_within(height, 32, 4096)), int(_within(width, 32, 4096))
-
-
-def _within(value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise ValueError(f"{value} is not in {low}..{high}")
-    return value
-
-
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "size": _size,
-    "seed": lambda text: int(_within(int(text), 0, 2**31)),
-    "fps": lambda text: _within(float(text), 0.1, 1000),
-    "frames": lambda text: int(_within(int(text), 1, 10**9)),
+    "size": lambda text: parse_size(text, 32, 4096),
+    "seed": lambda text: int(within(int(text), 0, 2**31)),
+    "fps": lambda text: within(float(text), 0.1, 1000),
+    "frames": lambda text: int(within(int(text), 1, 10**9)),
 }

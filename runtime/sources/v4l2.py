@@ -1,93 +1,86 @@
-"""A camera on this machine: V4L2 through FFmpeg, which every PyAV wheel for Linux carries."""
+"""USB cameras: V4L2 through FFmpeg, which every PyAV wheel for Linux carries."""
 
 from __future__ import annotations
 
 import errno
 import re
-import threading
-import time
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import av
 from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
 
-from engines.failures import SourceFailed
-from runtime.source import Frame
-from runtime.sources.decoding import pictures, reason, rgb
-from runtime.sources.status import ALWAYS_LIVE
+from engines.failures import SourceFailed, UsageError
+from runtime.sources import v4l2_formats
+from runtime.sources.decoding import reason
+from runtime.sources.feed import Feed, Lost
+from runtime.sources.size import parse_size, within
 
-UNKNOWN_RATE = 30.0  # what almost every USB camera delivers; only a recording's header uses it
+OPTIONS = (
+    "size=WxH, fps=N and format=NAME (mjpeg, yuyv422, ...), "
+    "for example --camera '0?size=1280x720&fps=30&format=mjpeg'"
+)
 
 
 def device_path(text: str) -> str | None:
     """The device that `--camera` means: "0" is /dev/video0, /dev/... is itself, else None."""
-    if re.fullmatch(r"\d{1,3}", text):
-        return f"/dev/video{int(text)}"
-    return text if text.startswith("/dev/") else None
+    device = text.partition("?")[0]
+    if re.fullmatch(r"\d{1,3}", device):
+        return f"/dev/video{int(device)}"
+    return device if device.startswith("/dev/") else None
 
 
-class CameraSource:
-    """Frames of a V4L2 device, read as fast as they come.
-
-    Args:
-        device: Path of the device, such as /dev/video0 or /dev/v4l/by-id/...
-        driver: FFmpeg's input device; a test gives another one.
-    """
-
-    live = True
-    status = ALWAYS_LIVE
-
-    def __init__(self, device: str, driver: str = "v4l2") -> None:
-        self.name = device
-        self.fps = UNKNOWN_RATE
-        self.damaged = 0
-        self._driver = driver
-        self._closed = threading.Event()
-        if driver == "v4l2" and not Path(device).exists():
-            raise SourceFailed(f"no camera at {device}: {cameras_found()}")
-
-    def __iter__(self) -> Generator[Frame, None, None]:
-        converter = VideoReformatter()
-        start: float | None = None
-        with self._open() as container:
-            self.fps = float(container.streams.video[0].average_rate or UNKNOWN_RATE)
-            for index, picture in enumerate(self._pictures(container)):
-                captured = capture_time(picture.time, time.monotonic())
-                start = captured if start is None else start
-                yield Frame(rgb(picture, converter), index, captured, captured - start)
-
-    def close(self) -> None:
-        """End after the frame being waited for; a driver that hangs keeps its own thread only."""
-        self._closed.set()
-
-    def _open(self) -> InputContainer:
-        try:
-            return av.open(self.name, format=self._driver)
-        except (av.FFmpegError, OSError) as error:
-            raise SourceFailed(f"{self.name} did not open: {_cause(error)}") from error
-
-    def _pictures(self, container: InputContainer) -> Generator[av.VideoFrame, None, None]:
-        try:
-            yield from pictures(container, lambda: not self._closed.is_set(), lambda _: None)
-            if self._closed.is_set():
-                return
-        except (av.FFmpegError, OSError) as error:
-            raise SourceFailed(
-                f"{self.name} stopped ({reason(error)}): was it unplugged? {cameras_found()}"
-            ) from error
-        raise SourceFailed(f"{self.name} stopped delivering frames: {cameras_found()}")
+def device_feed(text: str) -> Feed:
+    """The feed of a device with its options; one that is not there is a `SourceFailed`."""
+    device = device_path(text)
+    assert device is not None
+    if not Path(device).exists():
+        raise SourceFailed(f"no camera at {device}: {cameras_found()}")
+    query = text.partition("?")[2]
+    try:
+        given = dict(parse_qsl(query, strict_parsing=True)) if query else {}
+        options = {_NAMES[name]: _PARSERS[name](value) for name, value in given.items()}
+    except (KeyError, ValueError):
+        raise UsageError(f"{text!r} is not understood: the options are {OPTIONS}") from None
+    return Feed("v4l2", stable_path(device), options)
 
 
-def capture_time(stamp: float | None, now: float) -> float:
-    """When a frame was taken, on the monotonic clock: the driver's time stamp if it is on it.
+def stable_path(device: str) -> str:
+    """The device's name by its serial number, if it has one: /dev/video0 may be another camera, or
+    none, after a cable was pulled and put back."""
+    target = Path(device).resolve()
+    links = sorted(Path("/dev/v4l/by-id").glob("*"))
+    return str(next((link for link in links if link.resolve() == target), device))
 
-    V4L2 drivers stamp buffers with CLOCK_MONOTONIC, so time spent in the driver's queue counts as
-    age. A stamp of another clock (older drivers: the time of day) is not believed.
-    """
-    believable = stamp is not None and 0 <= now - stamp < 60
-    return stamp if stamp is not None and believable else now
+
+@contextmanager
+def opened(feed: Feed) -> Iterator[InputContainer]:
+    """The streaming device, in the format asked for."""
+    options = {name: value for name, value in feed.options.items() if name != "driver"}
+    try:
+        container = av.open(
+            feed.address,
+            format=feed.options.get("driver", "v4l2"),  # a test gives another one
+            options=options,
+            timeout=(feed.opening, feed.reading),
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise _failure(feed, error) from error
+    with container:
+        codec = container.streams.video[0].codec_context
+        wanted, got = options.get("video_size"), f"{codec.width}x{codec.height}"
+        if wanted not in (None, got):  # a driver takes the nearest one without a word
+            raise SourceFailed(f"it gives {got} instead of {wanted}; {_choices(feed)}")
+        yield container
+
+
+def offers(feed: Feed) -> list[str]:
+    """What a V4L2 device can deliver, for people; nothing of other feeds."""
+    if feed.kind != "v4l2" or "driver" in feed.options:
+        return []
+    return v4l2_formats.offers(feed.address)
 
 
 def cameras_found() -> str:
@@ -104,13 +97,43 @@ def _product(device: Path) -> str:
     return name.read_text().strip() if name.exists() else "unnamed"
 
 
-def _cause(error: av.FFmpegError | OSError) -> str:
-    """Why a device does not open, and what to do."""
+def _choices(feed: Feed) -> str:
+    found = offers(feed)
+    return f"it offers {'; '.join(found)}" if found else f"the options are {OPTIONS}"
+
+
+def _failure(feed: Feed, error: av.FFmpegError | OSError) -> SourceFailed:
+    """Why a device does not open, and what to do; `Lost` if it may pass."""
+    if error.errno == errno.EACCES:
+        return SourceFailed(
+            "no permission; add yourself to its group (sudo usermod -aG video $USER) and log in "
+            "again"
+        )
+    if error.errno == errno.ENOTTY:
+        return SourceFailed(f"it is no camera; {cameras_found()}")
+    if error.errno == errno.EINVAL:
+        return SourceFailed(f"it does not take these options; {_choices(feed)}")
     known = {
-        errno.EACCES: "no permission; add yourself to its group (sudo usermod -aG video $USER) "
-        "and log in again",
         errno.EBUSY: "another program uses it; find it with fuser -v /dev/video*",
-        errno.ENOTTY: f"it is no camera; {cameras_found()}",
+        errno.ENOENT: f"it is not there: was it unplugged? {cameras_found()}",
     }
-    text = known.get(error.errno or 0)
-    return text if text else f"{reason(error)}; {cameras_found()}"
+    return Lost(known.get(error.errno or 0) or f"{reason(error)}; {cameras_found()}")
+
+
+def _size(text: str) -> str:
+    height, width = parse_size(text, 16, 16384)
+    return f"{width}x{height}"
+
+
+def _format(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]{1,20}", text):
+        raise ValueError(text)
+    return v4l2_formats.ALIASES.get(text, text)
+
+
+_NAMES = {"size": "video_size", "fps": "framerate", "format": "input_format"}
+_PARSERS = {
+    "size": _size,
+    "fps": lambda text: f"{within(float(text), 0.1, 1000):g}",
+    "format": _format,
+}

@@ -1,12 +1,15 @@
-"""A real camera's ways to fail, acted by other FFmpeg inputs: no camera is needed."""
+"""USB cameras: what names one, how it fails, what it offers. No camera is needed: FFmpeg's test
+picture takes its place behind the same code, and a fake driver answers the questions."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,8 +17,17 @@ from pathlib import Path
 import av
 import pytest
 
-from engines.failures import SourceFailed
-from runtime.sources.v4l2 import CameraSource, cameras_found, capture_time, device_path
+from engines.failures import SourceFailed, UsageError
+from runtime.sources import v4l2_formats
+from runtime.sources.capture import Capture
+from runtime.sources.feed import Feed, Lost
+from runtime.sources.v4l2 import cameras_found, device_feed, device_path, stable_path
+from runtime.sources.v4l2_formats import FMTDESC, FRMIVAL, FRMSIZE, offers
+
+
+def acted(picture: str) -> Feed:
+    """A feed of FFmpeg's lavfi in the place of V4L2."""
+    return Feed("v4l2", picture, {"driver": "lavfi"})
 
 
 @pytest.mark.parametrize(
@@ -23,6 +35,7 @@ from runtime.sources.v4l2 import CameraSource, cameras_found, capture_time, devi
     [
         ("0", "/dev/video0"),
         ("12", "/dev/video12"),
+        ("0?fps=30", "/dev/video0"),
         ("/dev/v4l/by-id/cam", "/dev/v4l/by-id/cam"),
         ("video.mp4", None),
         ("-1", None),
@@ -37,42 +50,79 @@ def test_this_pyav_reads_v4l2() -> None:
     assert any("v4l2" in name.split(",") for name in av.formats_available)
 
 
-def test_a_camera_delivers_at_its_rate() -> None:
-    source = CameraSource("testsrc=size=64x48:rate=15", driver="lavfi")
-    with closing(iter(source)) as frames:
-        assert len(list(islice(frames, 3))) == 3
-    assert source.fps == 15
-
-
-def test_a_camera_that_stops_is_a_failure() -> None:
-    frames = []
-    with pytest.raises(SourceFailed, match="stopped delivering frames"):
-        for frame in CameraSource("testsrc=size=64x48:rate=10:duration=0.3", driver="lavfi"):
-            frames.append(frame)
-    assert len(frames) == 3
+def test_options_become_the_drivers() -> None:
+    feed = device_feed("/dev/null?size=1280x720&fps=29.97&format=mjpg")
+    assert feed.options == {"video_size": "1280x720", "framerate": "29.97", "input_format": "mjpeg"}
 
 
 @pytest.mark.parametrize(
-    ("number", "advice"),
+    "query",
+    ["size=0x0", "size=10", "fps=0", "fps=nan", "format=a b", "colour=1", "x", "size=1x1x1"],
+)
+def test_wrong_options_say_the_right_ones(query: str) -> None:
+    with pytest.raises(UsageError, match=r"the options are size=WxH, fps=N and format=NAME"):
+        device_feed(f"/dev/null?{query}")
+
+
+def test_a_camera_is_opened_by_its_serial_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, link = tmp_path / "video3", tmp_path / "usb-Maker_Camera_1234-video-index0"
+    device.touch()
+    link.symlink_to(device)
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter([link]))
+    assert stable_path(str(device)) == str(link)
+    assert stable_path("/dev/null") == "/dev/null"
+
+
+def test_a_camera_delivers() -> None:
+    with closing(iter(Capture(acted("testsrc=size=64x48:rate=15")))) as pictures:
+        assert [picture.frame.width for picture in islice(pictures, 3)] == [64, 64, 64]
+
+
+def test_a_camera_that_stops_is_lost() -> None:
+    pictures = []
+    with pytest.raises(Lost, match="it ended the stream"):
+        for picture in Capture(acted("testsrc=size=64x48:rate=10:duration=0.3")):
+            pictures.append(picture)
+    assert len(pictures) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "advice", "passing"),
     [
-        (errno.EACCES, "usermod -aG video"),
-        (errno.EBUSY, "fuser -v"),
-        (errno.ENOTTY, "it is no camera"),
-        (errno.ENODEV, "No such device"),
+        (errno.EACCES, "usermod -aG video", False),
+        (errno.EBUSY, "fuser -v", True),
+        (errno.ENOTTY, "it is no camera", False),
+        (errno.ENOENT, "was it unplugged", True),
+        (errno.ENODEV, "No such device", True),
+        (errno.EINVAL, "the options are size=", False),
     ],
 )
-def test_why_it_does_not_open(monkeypatch: pytest.MonkeyPatch, number: int, advice: str) -> None:
+def test_why_it_does_not_open(
+    monkeypatch: pytest.MonkeyPatch, number: int, advice: str, passing: bool
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(av, "open", refuse)
-    with pytest.raises(SourceFailed, match=f"/dev/null did not open: .*{advice}"):
-        next(iter(CameraSource("/dev/null")))
+    with pytest.raises(SourceFailed, match=advice) as raised:
+        next(iter(Capture(Feed("v4l2", "/dev/null"))))
+    assert isinstance(raised.value, Lost) == passing
 
 
 def test_a_device_that_is_no_camera() -> None:
-    with pytest.raises(SourceFailed, match="/dev/null did not open: it is no camera"):
-        next(iter(CameraSource("/dev/null")))
+    with pytest.raises(SourceFailed, match="it is no camera"):
+        next(iter(Capture(Feed("v4l2", "/dev/null"))))
+
+
+def test_a_size_that_the_camera_does_not_have() -> None:
+    feed = Feed("v4l2", "testsrc=size=64x48", {"driver": "lavfi", "video_size": "80x60"})
+    pretended = av.open("testsrc=size=64x48", format="lavfi")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SourceFailed) as raised:
+        patch.setattr(av, "open", lambda *_, **__: pretended)  # a driver that takes the nearest
+        next(iter(Capture(feed)))
+    assert str(raised.value).startswith("it gives 64x48 instead of 80x60")
 
 
 def test_an_unplugged_camera(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,30 +145,13 @@ def test_an_unplugged_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
     device = Unplugged()
     monkeypatch.setattr(av, "open", lambda *_, **__: device)
-    frames = iter(CameraSource("/dev/null"))
-    assert len([next(frames), next(frames)]) == 2
-    with pytest.raises(SourceFailed, match=r"stopped \(No such device\): was it unplugged\?"):
-        next(frames)
+    pictures = iter(Capture(Feed("v4l2", "/dev/null")))
+    assert len([next(pictures), next(pictures)]) == 2
+    with pytest.raises(Lost, match=r"it stopped \(No such device\)"):
+        next(pictures)
 
 
-@pytest.mark.parametrize(
-    ("stamp", "captured"),
-    [
-        pytest.param(99.9, 99.9, id="the driver's clock is ours"),
-        pytest.param(None, 100.0, id="no stamp"),
-        pytest.param(1.7e9, 100.0, id="time of day"),
-        pytest.param(0.0, 100.0, id="counted from the first frame"),
-    ],
-)
-def test_age_includes_the_drivers_queue_if_its_clock_is_ours(
-    stamp: float | None, captured: float
-) -> None:
-    assert capture_time(stamp, now=100.0) == captured
-
-
-def test_cameras_found_lists_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_video: Callable[..., Path]
-) -> None:
+def test_cameras_found_lists_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     devices = [tmp_path / "video0", tmp_path / "video2"]
     monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter(devices))
     assert "video2 (unnamed); choose one with --camera" in cameras_found()
@@ -126,32 +159,133 @@ def test_cameras_found_lists_them(
     assert cameras_found().endswith("the built-in camera is --camera street:")
 
 
+# What a device offers
+
+
+def fake_driver(handle: int, request: int, data: bytearray) -> None:
+    """Answers as a webcam with MJPEG in two sizes, and a converter with a range of sizes."""
+    index = int.from_bytes(data[:4], "little")
+    mjpg, nv12 = (int.from_bytes(code, "little") for code in (b"MJPG", b"NV12"))
+    answers: dict[int, list[bytes]] = {
+        v4l2_formats.ENUM_FMT: [
+            FMTDESC.pack(0, 1, 0, b"Motion-JPEG", mjpg, 0, 0, 0, 0),
+            FMTDESC.pack(1, 1, 0, b"Y/UV 4:2:0", nv12, 0, 0, 0, 0),
+        ]
+    }
+    if request != v4l2_formats.ENUM_FMT and int.from_bytes(data[4:8], "little") == mjpg:
+        answers[v4l2_formats.ENUM_FRAMESIZES] = [
+            FRMSIZE.pack(i, mjpg, 1, width, height, 0, 0, 0, 0, 0, 0)
+            for i, (width, height) in enumerate([(1280, 720), (640, 480)])
+        ]
+        width, height = struct_pair(data, 8) if len(data) >= 16 else (0, 0)
+        answers[v4l2_formats.ENUM_FRAMEINTERVALS] = [
+            FRMIVAL.pack(i, mjpg, width, height, 1, 1, rate, 0, 0, 0, 0, 0, 0)
+            for i, rate in enumerate([30, 15])
+        ]
+    elif request != v4l2_formats.ENUM_FMT:
+        answers[v4l2_formats.ENUM_FRAMESIZES] = [
+            FRMSIZE.pack(0, nv12, 3, 32, 4096, 2, 16, 2160, 2, 0, 0)
+        ]
+    try:
+        data[:] = answers.get(request, [])[index]
+    except IndexError:
+        raise OSError(errno.EINVAL, "no more") from None
+
+
+def struct_pair(data: bytearray, at: int) -> tuple[int, int]:
+    return int.from_bytes(data[at : at + 4], "little"), int.from_bytes(
+        data[at + 4 : at + 8], "little"
+    )
+
+
+def test_what_a_device_offers() -> None:
+    assert offers("/dev/null", fake_driver) == [
+        "mjpeg 1280x720 at 30, 15 frames/s",
+        "mjpeg 640x480 at 30, 15 frames/s",
+        "nv12 32x16",
+        "nv12 4096x2160",
+    ]
+
+
+def test_what_is_no_device_offers_nothing() -> None:
+    assert offers("/dev/null") == []
+    assert offers("/dev/no-such-camera") == []
+
+
+HEADER = """
+#include <linux/videodev2.h>
+#include <stddef.h>
+#include <stdio.h>
+int main(void) {
+  printf("%lu %lu %lu %zu %zu %zu %zu %zu %zu", (unsigned long)VIDIOC_ENUM_FMT,
+         (unsigned long)VIDIOC_ENUM_FRAMESIZES, (unsigned long)VIDIOC_ENUM_FRAMEINTERVALS,
+         sizeof(struct v4l2_fmtdesc), sizeof(struct v4l2_frmsizeenum),
+         sizeof(struct v4l2_frmivalenum), offsetof(struct v4l2_fmtdesc, pixelformat),
+         offsetof(struct v4l2_frmsizeenum, discrete), offsetof(struct v4l2_frmivalenum, discrete));
+  return 0;
+}
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("cc") is None or not Path("/usr/include/linux/videodev2.h").exists(),
+    reason="no C compiler or kernel headers: sudo apt-get install gcc linux-libc-dev",
+)
+def test_layouts_are_the_kernels(tmp_path: Path) -> None:
+    (tmp_path / "v.c").write_text(HEADER)
+    subprocess.run(["cc", "-o", tmp_path / "v", tmp_path / "v.c"], check=True)
+    printed = subprocess.run([tmp_path / "v"], capture_output=True, check=True).stdout
+    assert [int(number) for number in printed.split()] == [
+        v4l2_formats.ENUM_FMT,
+        v4l2_formats.ENUM_FRAMESIZES,
+        v4l2_formats.ENUM_FRAMEINTERVALS,
+        FMTDESC.size,
+        FRMSIZE.size,
+        FRMIVAL.size,
+        3 * 4 + 32,
+        3 * 4,
+        5 * 4,
+    ]
+
+
+# Drivers that hang
+
+
 HUNG = """
 import sys
 from pathlib import Path
 from engines.bundle import Bundle
 from engines.session import open_session
-from runtime.sources.v4l2 import CameraSource
 from runtime.pipeline import Stream
+from runtime.sources.backoff import Retry
+from runtime.sources.camera import Camera
+from runtime.sources.feed import Feed
 
 pipe, bundle = sys.argv[1:]
+feed = Feed("v4l2", pipe, {"driver": "mpegts"}, opening=0.1)
 with open_session(Bundle.open(Path(bundle)), "fp32") as session:
-    with Stream(CameraSource(pipe, driver="mpegts"), session, patience=0.1) as stream:
+    with Stream(Camera(feed, pipe, retry=Retry(to_start=0.1), tell=print), session) as stream:
         list(stream)
 """
 
 
-def test_a_driver_that_never_returns_does_not_keep_the_process_alive(
-    tmp_path: Path, tiny_bundle: Path
-) -> None:
+@pytest.fixture
+def hung_device(tmp_path: Path) -> Iterator[Path]:
+    """A device whose driver never returns from being opened."""
     pipe = tmp_path / "camera"
-    os.mkfifo(pipe)  # nobody writes to it, so opening it never returns
+    os.mkfifo(pipe)  # nobody writes to it
+    return pipe
+
+
+def test_a_driver_that_never_returns_does_not_keep_the_process_alive(
+    hung_device: Path, tiny_bundle: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HUNG, str(pipe), str(tiny_bundle)],
+        [sys.executable, "-c", HUNG, str(hung_device), str(tiny_bundle)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 1
-    assert "camera gave no frame for 0.1 s" in done.stderr
+    assert re.search(r"camera: it gave no frame for 1\.1 s", done.stderr)
