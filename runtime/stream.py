@@ -33,6 +33,8 @@ class Options:
     """What the user asked for."""
 
     camera: str
+    drop: str = "auto"
+    give_up: float = float("inf")
     bundle: Path = Path("artifacts/camvid-mobilenetv2")
     precision: str = "auto"
     target: str = "auto"
@@ -58,6 +60,8 @@ class Options:
             raise UsageError(f"--frames {self.frames}: at least 1, or leave it out for all")
         if self.crf_budget is not None and not self.crf_budget > 0:
             raise UsageError(f"--crf-budget {self.crf_budget:g}: milliseconds above 0")
+        if not self.give_up >= 0:
+            raise UsageError(f"--give-up {self.give_up:g}: seconds, 0 or more")
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
         if self.serve is None and (self.token_file or self.recordings or self.insecure):
@@ -102,8 +106,22 @@ def _add_flags(result: argparse.ArgumentParser) -> None:
         "--camera",
         required=True,
         metavar="SRC",
-        help="camera index (0), device (/dev/video0), video, image, folder of images; street: is a "
-        "virtual camera, as fast as it goes, and 'street:?fps=30' a live one, which drops frames",
+        help="camera index (0, '0?size=1280x720&fps=30&format=mjpeg'), device (/dev/video0), "
+        "rtsp://user:password@host/path, http://host/stream.mjpg, csi://0, 'gst:PIPELINE', video, "
+        "image, folder or pattern of images; street: is a virtual camera, as fast as it goes, and "
+        "'street:?fps=30' a live one, which drops frames (docs/sources.md)",
+    )
+    result.add_argument(
+        "--drop",
+        metavar="POLICY",
+        help="frames that are too many: newest (replace what was not taken), all (wait for each), "
+        "budget=MS (drop what is older); auto: newest if live, else all",
+    )
+    result.add_argument(
+        "--give-up",
+        type=float,
+        metavar="S",
+        help="end when a camera that was live stays lost for S seconds (without: never)",
     )
     result.add_argument("--bundle", type=Path, metavar="DIR", help="the model (%(default)s)")
     result.add_argument(
@@ -151,7 +169,8 @@ def run(options: Options) -> Summary:
     from crf.temporal import TemporalEvidence
     from engines.bundle import Bundle
     from engines.session import choose_target
-    from runtime.journal import journal
+    from runtime.drop_policy import drop_policy
+    from runtime.journal import journal, tell
     from runtime.overlay import Overlay
     from runtime.pipeline import Stream
     from runtime.record import Recorder, check_recordable
@@ -160,12 +179,16 @@ def run(options: Options) -> Summary:
     from runtime.serving.attach import Parts, Wishes, make_channel, start_server
     from runtime.signals import stopping_on_signals
     from runtime.source import open_source
+    from runtime.sources.backoff import Retry
     from runtime.summary import summarise
     from runtime.systemd import Watchdog
     from runtime.window import Window
 
     access = _access(options)
-    source = open_source(options.camera)
+    source = open_source(
+        options.camera, drop=options.drop, retry=Retry(to_return=options.give_up), tell=tell
+    )
+    drop = drop_policy(options.drop, live=source.live)
     if options.record is not None:
         check_recordable(options.record, options.camera)
     bundle = Bundle.open(options.bundle)
@@ -185,7 +208,15 @@ def run(options: Options) -> Summary:
         notice = _notice(session, drift)
         drawer = Overlay(bundle.spec, "", options.alpha, notice) if drawn else None
         temporal = TemporalEvidence() if options.temporal == "on" else None
-        stream = Stream(source, session, temporal=temporal, refiner=crf, drawer=drawer, watch=drift)
+        stream = Stream(
+            source,
+            session,
+            temporal=temporal,
+            refiner=crf,
+            drawer=drawer,
+            watch=drift,
+            drop=drop,
+        )
         stack.enter_context(stopping_on_signals(stream.stop))
         channel, controls = make_channel(
             Parts(stream, session, precisions, bundle, crf, drawer),
