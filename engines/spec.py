@@ -7,12 +7,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from engines.failures import Refused
+
+if TYPE_CHECKING:  # `engines.doctor` runs where NumPy is not installed yet
+    import numpy as np
+    from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
@@ -92,7 +93,7 @@ class ModelSpec:
     def check_input(self, frames: NDArray[np.uint8]) -> None:
         """Raise `ValueError` unless frames are uint8 [N, H, W, 3] of the model's size."""
         height, width = self.input_size
-        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3):
+        if frames.dtype != "uint8" or frames.shape[1:] != (height, width, 3):
             raise ValueError(
                 f"model input is uint8 [N, {height}, {width}, 3], "
                 f"got {frames.dtype} {list(frames.shape)}"
