@@ -15,24 +15,15 @@ from engines.device import THREADS, Device, Kernels, open_device
 from engines.failures import DeviceMissing, UsageError
 from engines.kernels import KernelSource
 from engines.pycuda_device import PyCudaDevice
-from tests.engines.fake_bindings import FakeGpu, FakeLibcuda, fake_cuda_core, fake_pycuda, module
+from tests.engines.fake_bindings import install
+from tests.engines.fake_gpu import FakeGpu, FakeLibcuda
 
 SOURCE = KernelSource("fill.cu", 'extern "C" __global__ void fill(float*, int, float) {}')
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
-    """Both bindings installed over one fake GPU, and a compiler."""
-    gpu = FakeGpu()
-    driver, core = fake_pycuda(gpu), fake_cuda_core(gpu)
-    for fake in (
-        module("pycuda", driver=driver), driver, module("cuda", core=core), core,
-    ):  # fmt: skip
-        monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    for adapter in ("engines.pycuda_device", "engines.cuda_core_device"):
-        monkeypatch.setattr(f"{adapter}.cubin", lambda source, arch: f"cubin for {arch}".encode())
-    monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu))
-    return gpu
+    return install(monkeypatch)
 
 
 @pytest.fixture(params=[PyCudaDevice, CudaCoreDevice], ids=["pycuda", "cuda-core"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -11,13 +10,7 @@ import pytest
 
 from engines.device import BINDINGS, Device, open_device
 from engines.failures import DeviceMissing
-from tests.engines.fake_bindings import (
-    FakeGpu,
-    FakeLibcuda,
-    fake_cuda_core,
-    fake_pycuda,
-    module,
-)
+from tests.engines.fake_bindings import install
 
 NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -31,12 +24,7 @@ NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     binding, real = request.param
     if not real:
-        gpu = FakeGpu()
-        driver, core = fake_pycuda(gpu), fake_cuda_core(gpu)
-        packages = (module("pycuda", driver=driver), module("cuda", core=core))
-        for fake in (*packages, driver, core):
-            monkeypatch.setitem(sys.modules, fake.__name__, fake)
-        monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu))
+        install(monkeypatch)
     try:
         opened = open_device(binding)
     except DeviceMissing as error:

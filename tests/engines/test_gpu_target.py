@@ -1,0 +1,51 @@
+"""What `--target auto` finds on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engines import plan_sidecar
+from engines.bundle import Bundle
+from engines.gpu_facts import GpuFacts
+from engines.gpu_target import choose_gpu_target
+from tests.engines.fake_gpu import FakeGpu
+from tests.engines.fake_tensorrt import FakeLibrary
+from tests.engines.plan_bundles import (
+    build,
+    target_of,
+)
+
+
+def test_auto_is_the_gpu_whose_plan_fits(
+    library: FakeLibrary, gpu: FakeGpu, tmp_path: Path
+) -> None:
+    bundle = build(tmp_path / "bundle", library)
+    for precision in ("auto", "fp16"):
+        target, why = choose_gpu_target(bundle, precision)
+        assert target == target_of(library)
+        assert why == f"{target}: the bundle has a plan for Orin (sm_87) through PyCUDA"
+    assert gpu.closed
+    assert not library.log
+
+
+def test_auto_is_no_gpu_where_the_plan_does_not_fit(
+    tensorrt: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build(tmp_path / "bundle", tensorrt)
+    assert choose_gpu_target(bundle, "int8")[0] is None
+    monkeypatch.setattr(plan_sidecar, "probe_gpu", lambda index: GpuFacts("Thor", "11.0", "13.0"))
+    target, why = choose_gpu_target(bundle)
+    assert target is None
+    assert "no tensorrt (" in why
+    assert "Thor has 11.0" in why
+    assert "python export/build_engine.py" in why
+
+
+def test_auto_is_no_gpu_where_no_plan_is(tensorrt: FakeLibrary, tmp_path: Path) -> None:
+    bundle = build(tmp_path / "bundle", tensorrt)
+    files = tuple(file for file in bundle.manifest.files if file.kind != "plan")
+    without = Bundle(bundle.root, replace(bundle.manifest, files=files))
+    assert choose_gpu_target(without) == (None, "the bundle has no plan for a GPU")
