@@ -42,9 +42,10 @@ bench: install
 	$(BIN)/python benchmarks/engines.py --bundle $(BUNDLE)
 	$(BIN)/python benchmarks/crf.py --bundle $(BUNDLE)
 
-# On a machine with an NVIDIA GPU: nothing may be skipped.
-gpu: install
-	REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
+# All that only a machine with an NVIDIA GPU can show (docs/gpu_checks.md). Without a network:
+# make gpu WHEELS=DIR; flags for benchmarks/gpu.py: make gpu FLAGS='--part crf'
+gpu: $(if $(WHEELS),,install)
+	$(if $(WHEELS),$(PYTHON),$(BIN)/python) benchmarks/gpu.py $(if $(WHEELS),--wheels '$(WHEELS)') $(FLAGS)
 
 # After editing C++, too: only what changed is compiled.
 install: .venv/installed

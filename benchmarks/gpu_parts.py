@@ -1,0 +1,178 @@
+"""The parts of `benchmarks/gpu.py`, in their order: what each runs, and what it needs.
+
+A part that cannot be done on a machine raises `DeviceMissing` with the reason. `rehearsal` is what
+of it a machine without a GPU can do; a part without one has never run until a GPU was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.gpu_place import ROOT, Command, Place, prepare
+from engines.failures import DeviceMissing
+from engines.kernels import find_nvcc
+
+PRECISIONS = ("fp32", "fp16", "int8", "mixed")
+Commands = Callable[[Place], list[Command]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the checks.
+
+    Args:
+        name: For --part and --skip.
+        what: One line for people.
+        seconds: The most it may take.
+        commands: Its processes, run in order until one fails.
+        rehearsal: The same on a machine without a GPU, as far as it goes.
+        asked: Whether it runs only if it is named.
+    """
+
+    name: str
+    what: str
+    seconds: int
+    commands: Commands
+    rehearsal: Commands | None = None
+    asked: bool = False
+
+
+def doctor(place: Place) -> list[Command]:
+    """Problems are told, not a failure of the part."""
+    out, record = place.result("doctor"), place.result("machine")
+    words = ("-m", "engines.doctor", "--json", out, "--record", record)
+    return [place.run(*words, accepted=(0, 3))]
+
+
+def kernels(place: Place) -> list[Command]:
+    """With nvcc, which also tells registers; NVRTC compiles them in the tests."""
+    if find_nvcc() is None:
+        raise DeviceMissing("nvcc is not installed; the tests compile the kernels with NVRTC")
+    capability = place.gpu.compute_capability if place.gpu else "8.7"
+    words = ("-m", "crf.compile_kernels", "--architectures", capability.replace(".", ""))
+    return [place.run(*words, "--json", place.result("kernels"))]
+
+
+def marked(mark: str) -> list[str]:
+    """The test files that bear a mark; others would only be imported."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    wanted = [path for path in files if f"mark.{mark}" in path.read_text()]
+    return [str(path.relative_to(ROOT)) for path in wanted]
+
+
+def pytest(place: Place, mark: str, choice: str, *flags: str, **env: str) -> Command:
+    """The tests of a mark that `choice` leaves, none of them slow."""
+    words = ("-m", "pytest", "-q", "-m", f"{choice} and not slow", *flags)
+    return place.run(*words, *marked(mark), **env)
+
+
+def gpu_tests(place: Place) -> list[Command]:
+    """Kernels, CRF, device layer and network on the GPU; without one nothing may be skipped."""
+    return [pytest(place, "gpu", "gpu and not tensorrt", REQUIRE_GPU="1")]
+
+
+def gpu_tests_collected(place: Place) -> list[Command]:
+    """That they import."""
+    return [pytest(place, "gpu", "gpu", "--collect-only")]
+
+
+def bundle(place: Place) -> list[Command]:
+    """All graphs of the bundled model; a bundle that was given is copied, as plans go into it."""
+    if place.given is not None:
+        copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], dirs_exist_ok=True)"
+        return [place.run("-c", copy, place.given, place.bundle)]
+    words = ("export/build_engine.py", "--int8", "--target", "cpu", "--out", place.bundle)
+    return [place.run(*words, "--json", place.result("bundle"))]
+
+
+def engines(precision: str) -> Commands:
+    """The plans of one precision, by every TensorRT that works here."""
+
+    def commands(place: Place) -> list[Command]:
+        return [
+            place.run(
+                "export/build_engine.py", f"--{precision}", "--bundle", place.bundle,
+                "--target", target, "--json", place.result(f"engines-{precision}-{target}"),
+            )
+            for target in place.builders()
+        ]  # fmt: skip
+
+    return commands
+
+
+def tensorrt_tests(place: Place) -> list[Command]:
+    """On a GPU those that run plans, too."""
+    place.builders()
+    required = {"REQUIRE_TENSORRT": "1"} | ({"REQUIRE_GPU": "1"} if place.gpu else {})
+    choice = "tensorrt" if place.gpu else "tensorrt and not gpu"
+    return [pytest(place, "tensorrt", choice, **required)]
+
+
+def verify(place: Place) -> list[Command]:
+    """Layer by layer, against PyTorch."""
+    page = ("--json", place.result("verify"), "--html", place.out / "verify.html")
+    return [place.run("export/verify.py", "--bundle", place.bundle, *page)]
+
+
+def report(place: Place) -> list[Command]:
+    """Accuracy and speed of all precisions; over the gate is a finding, not a failure."""
+    page = ("--json", place.result("report"), "--html", place.out / "report.html")
+    words = ("calibration/report.py", "--bundle", place.bundle, "--data", "street:", "--no-tries")
+    return [place.run(*words, *page, accepted=(0, 3))]
+
+
+def crf(place: Place) -> list[Command]:
+    """Against pydensecrf, on the CPU and the GPU."""
+    words = ("--modes", "exact", "--settings", "80/13,model", "--frames", "2", "--repeats", "3")
+    sizes = ("--sizes", "480x360x11,1280x720x21")
+    return [
+        place.run(
+            "benchmarks/crf.py", "--bundle", place.bundle, *words, *sizes,
+            "--json", place.result("crf"),
+        )
+    ]  # fmt: skip
+
+
+def speed(place: Place) -> list[Command]:
+    """Plans against PyTorch in FP16, and the CRF, all on the GPU."""
+    words = ("benchmarks/gpu_speed.py", "--bundle", place.bundle, "--json", place.result("speed"))
+    return [place.run(*words)]
+
+
+def stream(place: Place) -> list[Command]:
+    """The whole way from a frame to a picture, on each TensorRT."""
+    return [
+        place.run(
+            "runtime/stream.py", "--camera", "street:", "--bundle", place.bundle, "--headless",
+            "--target", target, "--precision", "fp16", "--frames", "300",
+            "--json", place.result(f"stream-{target}"),
+        )
+        for target in place.targets()
+    ]  # fmt: skip
+
+
+def train(place: Place) -> list[Command]:
+    """One epoch on the street: 50 steps."""
+    words = ("train/fit.py", "--data", "street:", "--epochs", "1", "--run-dir", place.out / "train")
+    return [place.run(*words, "--json", place.result("train"))]
+
+
+PARTS = (
+    Part("environment", "Python, packages and the compiled core", 240, prepare, prepare),
+    Part("doctor", "what this machine is", 60, doctor, doctor),
+    Part("kernels", "CUDA kernels compile with nvcc", 120, kernels, kernels),
+    Part("gpu-tests", "tests on the GPU", 300, gpu_tests, gpu_tests_collected),
+    Part("bundle", "the bundle's graphs", 240, bundle, bundle),
+    *(
+        Part(f"engines-{p}", f"TensorRT plans in {p}", 240, engines(p), engines(p))
+        for p in PRECISIONS
+    ),
+    Part("tensorrt-tests", "tests of the TensorRT path", 300, tensorrt_tests, tensorrt_tests),
+    Part("verify", "layers and engines against PyTorch", 300, verify, verify),
+    Part("report", "accuracy and speed of each precision", 300, report, report),
+    Part("crf", "the CRF against pydensecrf", 180, crf),
+    Part("speed", "plans and CRF against PyTorch in FP16", 240, speed),
+    Part("stream", "the whole stream", 120, stream),
+    Part("train", "an epoch of training", 600, train, asked=True),
+)
