@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engines.failures import DeviceMissing
+from engines.failures import DeviceMissing, UsageError
 from engines.gpu_facts import GpuFacts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,9 +169,18 @@ def missing_packages(has: Path | None) -> tuple[list[str], list[str]]:
     if has is None:
         there = {_canonical(d.metadata["Name"]) for d in importlib.metadata.distributions()}
     else:
-        there = {_canonical(word) for word in re.findall(r"[\w.-]+", has.read_text())}
+        there = {_canonical(word) for word in re.findall(r"[\w.-]+", _listed(has))}
     wheels, _, sources = PACKAGES.read_text().partition("as PyPI has no wheels of them")
     return _absent(wheels, there), _absent(sources, there)
+
+
+def _listed(has: Path) -> str:
+    try:
+        return has.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--has {has} cannot be read ({error}): make it there with pip list > {has.name}"
+        ) from None
 
 
 def _absent(text: str, there: set[str]) -> list[str]:

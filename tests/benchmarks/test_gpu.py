@@ -175,6 +175,7 @@ def test_a_part_without_a_rehearsal_needs_a_gpu(
         (["--part", "stram"], "did you mean stream?"),
         (["--minutes", "0"], "more than 0"),
         (["--wheels", "/no/such/folder"], "is no folder"),
+        (["--list-wheels", "--has", "/no/such/file"], "pip list > file"),
     ],
 )
 def test_wrong_flags(
