@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
 from engines.session import Session
-from runtime.frame_path import Drawer, Labels, Logits, Refiner, Watch
+from runtime.frame_path import Drawer, Labels, Logits, Refiner, Watch, follows
 from runtime.source import Frame, Image
 from runtime.timings import Timings
 
 if TYPE_CHECKING:
     from crf.temporal import TemporalEvidence
-
-GAP = 1.0  # seconds between two frames after which the earlier one says nothing about the later
 
 
 class CpuPath:
@@ -62,7 +60,7 @@ class CpuPath:
                 self._watch.see(image)
         if self._temporal is not None:
             with self.timings.measure("temporal"):
-                if not 0 < frame.time - self._before <= GAP:
+                if not follows(self._before, frame.time):
                     self._temporal.forget()
                 self._before, logits = frame.time, self._temporal.update(image, logits)
         refiner = self.refiner
@@ -72,7 +70,14 @@ class CpuPath:
         with self.timings.measure("labels"):
             return upsample_argmax(logits, (frame.image.shape[0], frame.image.shape[1]))
 
-    def draw(self, frame: Frame, labels: Labels, fps: float, age: float) -> Image | None:
+    def draw(
+        self,
+        frame: Frame,
+        inferred: tuple[Image, Logits],
+        labels: Labels,
+        fps: float,
+        age: float,
+    ) -> Image | None:
         """The drawer's picture."""
         if self._drawer is None:
             return None

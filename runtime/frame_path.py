@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from runtime.source import Frame, Image
 from runtime.timings import Timings
 
+GAP = 1.0  # seconds between two frames after which the earlier one says nothing about the later
+
 Labels = NDArray[np.uint8]  # [H, W]
 Logits = NDArray[np.float32]  # [C, h, w]
 Prepared = TypeVar("Prepared")
@@ -39,12 +41,19 @@ class FramePath(Protocol[Prepared, Inferred]):
         """In the drawing thread: the class of each pixel."""
         ...
 
-    def draw(self, frame: Frame, labels: Labels, fps: float, age: float) -> Image | None:
+    def draw(
+        self, frame: Frame, inferred: Inferred, labels: Labels, fps: float, age: float
+    ) -> Image | None:
         """In the drawing thread: the picture for the sinks, if there is to be one.
 
         `fps` in frames/s; `age` in seconds since the frame was captured.
         """
         ...
+
+
+def follows(before: float, now: float) -> bool:
+    """Whether a frame, by its time in seconds, says something about the one `now`."""
+    return 0 < now - before <= GAP
 
 
 class Refiner(Protocol):

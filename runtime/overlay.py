@@ -34,7 +34,7 @@ class Overlay:
     def __init__(
         self, spec: ModelSpec, title: str, alpha: float, notice: Callable[[], str] = str
     ) -> None:
-        self._palette = spec.palette
+        self.palette = spec.palette
         self._classes = tuple(zip(spec.classes, spec.palette, strict=True))
         self.title = title
         self.alpha = alpha
@@ -45,14 +45,18 @@ class Overlay:
 
         `fps` in frames/s; `age` in seconds since the frame was captured.
         """
-        picture = blend(frame, labels, self._palette, self.alpha)
+        picture = blend(frame, labels, self.palette, self.alpha)
+        self.write(picture, labels, fps, age)
+        return picture
+
+    def write(self, picture: Image, labels: NDArray[np.uint8], fps: float, age: float) -> None:
+        """Status and legend, in place, over a frame that has its colours already."""
         height, width = labels.shape
         parts = f"{fps:.0f} FPS", f"age {1e3 * age:.0f} ms", self.title, self._notice()
         status = "   ".join(part for part in parts if part)
         _stamp(picture, status_strip(status, width, font_size(height)), top=True)
         visible = tuple(self._classes[index] for index in present(labels, len(self._classes)))
         _stamp(picture, legend_strip(visible, width, font_size(height)), top=False)
-        return picture
 
 
 def present(labels: NDArray[np.uint8], classes: int) -> tuple[int, ...]:

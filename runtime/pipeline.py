@@ -254,5 +254,6 @@ class Stream:
             frame, inferred = self._inferred.take()
             labels = self.path.label(frame, inferred)
             fps = rate.tick(time.monotonic())
-            picture = self.path.draw(frame, labels, fps, time.monotonic() - frame.captured)
+            age = time.monotonic() - frame.captured
+            picture = self.path.draw(frame, inferred, labels, fps, age)
             self._finished.put((frame, labels, picture))

@@ -15,6 +15,8 @@ MODES = ("auto", "off", "fast", "exact")
 class CrfRefiner:
     """The dense CRF with a model's own parameters, rebuilt when the frame size changes.
 
+    `refine` runs it on the CPU; `runtime.gpu_path` takes the settings and runs it on the GPU.
+
     Args:
         params: Weights and widths.
         classes: Number of classes.
@@ -27,30 +29,35 @@ class CrfRefiner:
     ) -> None:
         from crf.refinement import Refinement
 
-        self.mode = mode
+        self.params, self.classes, self.mode = params, classes, mode
+        self.budget_ms = budget_ms
         self._refine = Refinement(classes, params, mode)
-        self._budget_ms = budget_ms
         self.iterations: Counter[int] = Counter()  # how many frames got how many
 
     def refine(self, frame: Image, logits: Logits) -> Labels:
         """Labels [H, W] of a frame [H, W, 3] and its logits [C, h, w]."""
-        size = (frame.shape[0], frame.shape[1])
-        if size[0] < logits.shape[1] or size[1] < logits.shape[2]:
-            raise UsageError(
-                f"a frame of {size[1]}x{size[0]} is smaller than the model's logits "
-                f"({logits.shape[2]}x{logits.shape[1]}): use --crf off"
-            )
-        labels = self._refine(frame, logits, self._budget_ms)
+        check_size((frame.shape[0], frame.shape[1]), (logits.shape[1], logits.shape[2]))
+        labels = self._refine(frame, logits, self.budget_ms)
         self.iterations[self._refine.iterations_run] += 1
         return labels
 
 
+def check_size(frame: tuple[int, int], logits: tuple[int, int]) -> None:
+    """Raise `UsageError` for a frame that is smaller than the logits; (height, width) of both."""
+    if frame[0] < logits[0] or frame[1] < logits[1]:
+        raise UsageError(
+            f"a frame of {frame[1]}x{frame[0]} is smaller than the model's logits "
+            f"({logits[1]}x{logits[0]}): use --crf off"
+        )
+
+
 def choose_crf(
-    mode: str, spec: ModelSpec, budget_ms: float | None = None
+    mode: str, spec: ModelSpec, budget_ms: float | None = None, on_gpu: bool = False
 ) -> tuple[CrfRefiner | None, str]:
     """The CRF for `--crf MODE`, None for off, and what was chosen and why in a few words.
 
-    "auto" is the fast one where the model's spec has parameters, and off where it has none.
+    "auto" is the fast one on the CPU and the exact one on a GPU, the only one there, where the
+    model's spec has parameters; and off where it has none.
     """
     if mode not in MODES:
         raise UsageError(f"unknown --crf {mode}; known: {', '.join(MODES)}")
@@ -60,7 +67,10 @@ def choose_crf(
         return None, "off: the model has no CRF parameters"
     from crf.dense_crf import MILD
 
-    chosen = "fast" if mode == "auto" else mode
+    if mode == "fast" and on_gpu:
+        raise UsageError("--crf fast is the CPU's: on a GPU use --crf exact, or --crf off")
+    automatic = "exact" if on_gpu else "fast"
+    chosen = automatic if mode == "auto" else mode
     refiner = CrfRefiner(spec.crf or MILD, len(spec.classes), chosen, budget_ms)
     whose = "the model's" if spec.crf else "mild, as the model has none: docs/crf.md"
     return refiner, f"{chosen}: {'auto' if mode == 'auto' else 'as asked'} (parameters: {whose})"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engines.device import Device, open_device
 from engines.spec import Colour
 from tests.host_shim.host_device import HostDevice
 
@@ -35,6 +36,25 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., HostD
     compiled = tmp_path_factory.getbasetemp() / "host_shim"  # one compilation a session
     compiled.mkdir(exist_ok=True)
     return lambda seed=1: HostDevice(compiled, seed)
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[Device]:
+    """The GPU of this machine, for tests marked `gpu`."""
+    device = open_device()
+    yield device
+    device.close()
+
+
+@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """A device whose kernels are compiled for the host; and then the GPU, where there is one."""
+    if request.param == "gpu":
+        yield request.getfixturevalue("gpu")
+    else:
+        shim = request.getfixturevalue("host_device")()
+        yield shim
+        shim.close()
 
 
 @pytest.fixture(scope="session")

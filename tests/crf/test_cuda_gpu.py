@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -27,13 +27,6 @@ SETTINGS = {
     "67/3": CrfParams(4, 67, 3, 3, 1, iterations=10),
 }
 every_setting = pytest.mark.parametrize("params", SETTINGS.values(), ids=SETTINGS.keys())
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[Device]:
-    device = open_device()
-    yield device
-    device.close()
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

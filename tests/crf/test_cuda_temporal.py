@@ -10,20 +10,12 @@ from numpy.typing import NDArray
 
 from crf.cuda_temporal import CudaTemporalEvidence
 from crf.temporal import TemporalEvidence
-from engines.device import Device, open_device, uploaded
+from engines.device import Device, uploaded
 from tests.host_shim.host_device import HostDevice
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Moment = tuple[Bytes, Floats]
-
-
-@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    """The kernels compiled for the host, and where there is one, a GPU."""
-    opened = open_device() if request.param == "gpu" else request.getfixturevalue("host_device")(2)
-    yield opened
-    opened.close()
 
 
 def clip(size: tuple[int, int], classes: int, moves: list[tuple[int, int]]) -> Iterator[Moment]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engines import twins
 from engines.blend import blend
-from engines.device import Buffer, Device, open_device, uploaded
+from engines.device import Buffer, Device, uploaded
 from engines.failures import UsageError
 from engines.gpu_pixels import FORMS, Camera, GpuPixels, Labeller, Painter, Stretcher
 from engines.labels import upsample_argmax
@@ -46,24 +46,6 @@ LABELS = [
 ]
 CAMERAS = [(1, 1), (1, 2), (2, 1), (3, 5), (16, 18), (17, 31)]
 PALETTE = [(0, 0, 0), (255, 255, 255), (10, 200, 30)]
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[Device]:
-    device = open_device()
-    yield device
-    device.close()
-
-
-@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    """The kernels compiled for the host, and where there is one, a GPU."""
-    if request.param == "gpu":
-        yield request.getfixturevalue("gpu")
-    else:
-        shim = request.getfixturevalue("host_device")()
-        yield shim
-        shim.close()
 
 
 @pytest.fixture

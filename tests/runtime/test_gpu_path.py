@@ -1,0 +1,248 @@
+"""The GPU's way of a frame from end to end: its kernels run on the host, or on a GPU, and must give
+what the CPU's way gives; and what crosses the bus is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crf.temporal import TemporalEvidence
+from engines.device import Buffer, Device
+from engines.failures import Refused, UsageError
+from engines.preprocess import fit_frame
+from engines.spec import CrfParams
+from runtime.cpu_path import CpuPath
+from runtime.gpu_path import DeviceSession, GpuPath
+from runtime.overlay import Overlay
+from runtime.pipeline import Stream
+from runtime.refiner import CrfRefiner
+from runtime.source import Frame, FrameSource, Image
+from tests.host_shim.host_device import HostDevice
+
+# The fake's logits are grey levels: so warm, the CRF changes something.
+WARM = CrfParams(4, 40, 20, 3, 1, iterations=2, temperature=20)
+SIZES = [(48, 64), (36, 60), (49, 129), (17, 23)]  # the model's own, even, odd, small
+
+
+class ResidentSession:
+    """A session whose frames and logits are on a device; its engine is the CPU's fake."""
+
+    def __init__(self, session: Any, device: Device) -> None:
+        self.spec, self.device, self._run = session.spec, device, session.run
+        classes, (height, width) = len(self.spec.classes), self.spec.logits_size
+        self._logits = np.empty((1, classes, height, width), np.float32)
+        self.output = device.allocate(self._logits.nbytes)
+        self.down, self.up = 3 * 48 * 64, self._logits.nbytes  # what its own copies move
+
+    def run_on_device(self, frames: Buffer, count: int = 1) -> Buffer:
+        image = np.empty((count, *self.spec.input_size, 3), np.uint8)
+        self.device.download(frames, image)
+        self._logits[:] = self._run(image)
+        self.device.upload(self._logits, self.output)
+        return self.output
+
+
+@pytest.fixture
+def resident(session: Any, device: Device) -> ResidentSession:
+    return ResidentSession(session, device)
+
+
+def moving(size: tuple[int, int], count: int = 3) -> Iterator[Frame]:
+    """A texture of dark, middle and bright patches that drifts, with noise; the last is a cut."""
+    rng = np.random.default_rng(size[0])
+    patches = rng.integers(0, 256, (40, 40, 3)).repeat(7, axis=0).repeat(7, axis=1)
+    for index in range(count):
+        at = 2 * index if index < count - 1 else 90
+        cut = patches[at : at + size[0], at : at + size[1]]
+        noisy = np.clip(cut + rng.integers(-9, 10, cut.shape), 0, 255)
+        image = np.ascontiguousarray(noisy, np.uint8)
+        yield Frame(image, index, time.monotonic(), index / 25)
+
+
+def overlay(spec: Any) -> Overlay:
+    return Overlay(spec, "title", 0.4)
+
+
+def ends(path: Any, frame: Frame) -> tuple[NDArray[np.uint8], Image | None]:
+    """Labels and picture of a frame, its steps one after the other."""
+    inferred = path.infer(path.prepare(frame))
+    labels = path.label(frame, inferred)
+    return labels, path.draw(frame, inferred, labels, 25.0, 0.04)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("temporal", [False, True], ids=["still", "temporal"])
+@pytest.mark.parametrize("drawn", [False, True], ids=["labels", "drawn"])
+def test_labels_and_pictures_are_the_cpus(
+    session: Any, resident: ResidentSession, size: tuple[int, int], temporal: bool, drawn: bool
+) -> None:
+    drawer = overlay(session.spec) if drawn else None
+    cpu = CpuPath(session, TemporalEvidence() if temporal else None, None, drawer)
+    with GpuPath(resident, temporal, None, drawer) as gpu:
+        for frame in moving(size):
+            (ours, picture), (theirs, expected) = ends(gpu, frame), ends(cpu, frame)
+            np.testing.assert_array_equal(ours, theirs)
+            assert (picture is None) == (not drawn)
+            np.testing.assert_array_equal(picture, expected)
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["labels", "drawn"])
+def test_a_crf_refines_on_the_device(session: Any, resident: ResidentSession, drawn: bool) -> None:
+    """Exact on both; float sums in another order, so a pixel in a thousand may differ."""
+    drawer = overlay(session.spec) if drawn else None
+    ours, theirs = (CrfRefiner(WARM, 3, "exact") for _ in range(2))
+    cpu, changed = CpuPath(session, TemporalEvidence(), theirs, drawer), False
+    with GpuPath(resident, True, ours, drawer) as gpu:
+        for frame in moving((26, 30)):
+            (labels, picture), (expected, drawing) = ends(gpu, frame), ends(cpu, frame)
+            assert (labels == expected).mean() >= 0.999
+            changed |= bool((labels != ends(CpuPath(session), frame)[0]).any())
+            if picture is not None and drawing is not None:
+                assert (picture == drawing).mean() >= 0.99
+    assert changed
+    assert ours.iterations == theirs.iterations == {2: 3}
+
+
+def test_a_stream_takes_either_way(
+    session: Any, resident: ResidentSession, make_source: Callable[..., FrameSource]
+) -> None:
+    drawer = overlay(session.spec)
+    with (
+        GpuPath(resident, True, None, drawer) as path,
+        Stream(make_source(moving((36, 60))), session, drawer=drawer, path=path) as ours,
+    ):
+        results = list(ours)
+    with Stream(
+        make_source(moving((36, 60))), session, temporal=TemporalEvidence(), drawer=drawer
+    ) as theirs:
+        expected = list(theirs)
+    assert len(results) == 3
+    for result, other in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.labels, other.labels)
+        assert result.picture is not None
+        assert result.picture.shape == (36, 60, 3)
+    assert ours.timings.stages.keys() == {"capture", "infer", "draw"}
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["labels", "drawn"])
+@pytest.mark.parametrize("crf", [False, True], ids=["arg max", "crf"])
+def test_an_image_goes_up_and_one_result_comes_down(
+    session: Any, host_device: Callable[..., HostDevice], crf: bool, drawn: bool
+) -> None:
+    device = host_device()
+    resident = ResidentSession(session, device)
+    refiner = CrfRefiner(WARM, 3, "exact") if crf else None
+    drawer = overlay(session.spec) if drawn else None
+    pixels = 26 * 30
+    with GpuPath(resident, True, refiner, drawer) as path:
+        for frame in moving((26, 30)):
+            before = len(device.uploads), len(device.downloads), device.allocations
+            ends(path, frame)
+        ups, downs = device.uploads[before[0] :], device.downloads[before[1] :]
+        ups.remove(resident.up)  # the fake engine's own
+        downs.remove(resident.down)
+        assert ups == [3 * pixels]
+        *counts, result = downs
+        assert result == (4 if drawn else 1) * pixels
+        assert sum(counts) == (16 + 4 if crf else 0)  # lattice's counters, and whether to refuse
+        if not crf:
+            assert device.allocations == before[2]
+
+
+def test_frames_of_another_size_take_the_place_of_the_old(
+    session: Any, host_device: Callable[..., HostDevice]
+) -> None:
+    device = host_device()
+    resident = ResidentSession(session, device)
+    held = device.held
+    with GpuPath(resident, True, CrfRefiner(WARM, 3, "exact"), overlay(session.spec)) as path:
+        counts = []
+        for size in ((20, 30), (24, 26), (20, 30)):
+            labels, picture = ends(path, next(moving(size)))
+            assert labels.shape == size
+            assert picture is not None
+            assert picture.shape == (*size, 3)
+            counts.append(device.held)
+        assert counts[0] == counts[1] == counts[2]
+    assert device.held == held
+
+
+def test_a_result_stays_when_the_next_frame_comes(resident: ResidentSession) -> None:
+    with GpuPath(resident) as path:
+        first, second = (ends(path, frame)[0] for frame in moving((36, 60), count=2))
+        again = ends(path, next(moving((36, 60), count=2)))[0]
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+
+
+def test_the_opacity_may_change_from_frame_to_frame(
+    session: Any, resident: ResidentSession
+) -> None:
+    drawer, frame = overlay(session.spec), next(moving((36, 60)))
+    with GpuPath(resident, False, None, drawer) as gpu:
+        for drawer.alpha in (0.4, 0.9):
+            picture, expected = ends(gpu, frame)[1], ends(CpuPath(session, drawer=drawer), frame)[1]
+            np.testing.assert_array_equal(picture, expected)
+
+
+def test_a_watch_sees_what_the_model_sees(session: Any, resident: ResidentSession) -> None:
+    class Watch:
+        def __init__(self) -> None:
+            self.seen: list[Image] = []
+
+        def see(self, image: Image) -> None:
+            self.seen.append(image)
+
+    watch, frame = Watch(), next(moving((49, 129)))
+    with GpuPath(resident, watch=watch) as path:
+        ends(path, frame)
+    np.testing.assert_array_equal(watch.seen[0], fit_frame(frame.image, session.spec.input_size))
+
+
+def test_frames_that_do_not_follow_start_anew(session: Any, resident: ResidentSession) -> None:
+    images = [frame.image for frame in moving((48, 64))]
+    times = [0.0, 0.1, 5.0]  # the last after a pause
+    frames = [
+        Frame(image, n, 0.0, at) for n, (image, at) in enumerate(zip(images, times, strict=True))
+    ]
+    cpu = CpuPath(session, TemporalEvidence())
+    with GpuPath(resident, temporal=True) as gpu:
+        for frame in frames:
+            np.testing.assert_array_equal(ends(gpu, frame)[0], ends(cpu, frame)[0])
+
+
+def test_a_budget_is_the_crfs_alone(resident: ResidentSession) -> None:
+    refiner = CrfRefiner(WARM, 3, "exact", budget_ms=1e-6)
+    with GpuPath(resident, crf=refiner) as path:
+        ends(path, next(moving((26, 30))))
+    assert refiner.iterations == {1: 1}
+
+
+def test_a_frame_smaller_than_the_logits_has_no_crf(resident: ResidentSession) -> None:
+    with (
+        GpuPath(resident, crf=CrfRefiner(WARM, 3, "exact")) as path,
+        pytest.raises(UsageError, match=r"16x9 is smaller than the model's logits \(16x12\)"),
+    ):
+        ends(path, next(moving((9, 16))))
+
+
+def test_logits_that_are_no_numbers_are_refused_by_the_crf(session: Any, device: Device) -> None:
+    resident = ResidentSession(session, device)
+    resident._run = lambda frames: np.full_like(session.run(frames), np.nan)
+    with (
+        GpuPath(resident, crf=CrfRefiner(WARM, 3, "exact")) as path,
+        pytest.raises(Refused, match="NaN or infinity"),
+    ):
+        ends(path, next(moving((26, 30))))
+
+
+def test_sessions_that_can_stay_on_the_device_are_told(
+    session: Any, resident: ResidentSession
+) -> None:
+    assert isinstance(resident, DeviceSession)
+    assert not isinstance(session, DeviceSession)
