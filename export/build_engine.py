@@ -9,7 +9,9 @@ On a device, --bundle DIR builds the plans anew from the graphs of a bundle that
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +88,11 @@ class Options:
         if self.preflight is not None:
             return self.preflight
         named = self.target.startswith("tensorrt")
-        return self.precision in ("int8", "mixed") and (named or probe_gpu() is not None)
+        wanted = self.precision in ("int8", "mixed") and (named or probe_gpu() is not None)
+        if wanted and importlib.util.find_spec("onnx") is None:
+            print("no pre-flight: the Python package onnx is not here", file=sys.stderr)
+            return False
+        return wanted
 
 
 def parse(argv: list[str] | None) -> Options:
@@ -201,7 +207,11 @@ def scheme(text: str) -> str:
 
 
 def run(options: Options) -> BuildResult:
-    """Build the bundle."""
+    """Build the bundle, or the plans of one."""
+    if options.bundle is not None:
+        from export.rebuild import rebuild
+
+        return rebuild(options, options.bundle)
     from export.recipe import build
 
     return build(options)

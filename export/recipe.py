@@ -43,10 +43,6 @@ TOOLS = ("torch", "onnx", "onnxsim", "onnxscript", "onnxruntime", "tensorrt-rtx-
 def build(options: Options) -> BuildResult:
     """Build the bundle that the options describe; replaces an older one as a whole."""
     started = time.perf_counter()
-    if options.bundle is not None:
-        from export.rebuild import rebuild
-
-        return rebuild(options, options.bundle)
     origin = find_origin(options)
     out = options.out or Path("artifacts", origin.spec.name)
     # What can be known to fail is found out before minutes of work, not after.

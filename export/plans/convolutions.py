@@ -99,7 +99,7 @@ def one_layer(convolution: Convolution, int8: bool) -> bytes:
         nodes,
         "layer",
         [helper.make_tensor_value_info("x", kind, [1, convolution.inputs, *convolution.size])],
-        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor_value_info("y", kind, [1, convolution.outputs, None, None])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     opset = [helper.make_opsetid("", OPSET)]

@@ -88,7 +88,8 @@ def summary(layers: Sequence[FusedLayer]) -> str:
     """`58 convolutions INT8, 6 FP16: stem, ...`, those that are not in the commonest type by name;
     empty where nothing is known."""
     found = [layer for layer in layers if layer.convolution]
-    counts = Counter(layer.precision for layer in found).most_common()
+    kinds = Counter(layer.precision for layer in found)
+    counts = sorted(kinds.items(), key=lambda item: (-item[1], item[0] != "INT8", item[0]))
     if not counts:
         return ""
     first = counts[0][0]

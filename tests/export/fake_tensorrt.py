@@ -6,6 +6,7 @@ NVIDIA's bindings (v10.3.0, v10.13.0, v11.1) and the strings of 11.4. Every call
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import SimpleNamespace
@@ -47,7 +48,8 @@ class Calls:
 
 
 class FakeTensorRt:
-    """The module. `shape` is the parsed input's; `errors` are logged, and then there is no plan."""
+    """The module. `shape` is the parsed input's; the errors that `fails` gives for a graph are
+    logged, and then there is no plan; `layers` is what the inspector says of a graph's plan."""
 
     def __init__(
         self,
@@ -55,8 +57,8 @@ class FakeTensorRt:
         *,
         shape: tuple[int, ...] = (1, 32, 48, 3),
         parses: bool = True,
-        errors: tuple[str, ...] = (),
-        layers: str = LAYERS_OF_10,
+        fails: Callable[[bytes], tuple[str, ...]] = lambda graph: (),
+        layers: Callable[[bytes], str] = lambda graph: LAYERS_OF_10,
     ) -> None:
         self.__name__, self.__version__ = "tensorrt", version
         self.calls = Calls()
@@ -76,9 +78,9 @@ class FakeTensorRt:
         self.ILogger = FakeLogger
         self.IProgressMonitor = FakeMonitor
         self.ITimingCache = FakeTimings
-        self.Builder = lambda log: FakeBuilder(self.calls, log, shape, errors)
+        self.Builder = lambda log: FakeBuilder(self.calls, log, shape, fails)
         self.OnnxParser = lambda network, log: FakeParser(self.calls, parses)
-        self.Runtime = lambda log: FakeRuntime(layers)
+        self.Runtime = lambda log: FakeRuntime(layers(self.calls.graphs[-1]))
         if ten:
             self.IInt8EntropyCalibrator2 = object
 
@@ -164,9 +166,9 @@ class FakeProfile:
 
 class FakeBuilder:
     def __init__(
-        self, calls: Calls, log: Any, shape: tuple[int, ...], errors: tuple[str, ...]
+        self, calls: Calls, log: Any, shape: tuple[int, ...], fails: Callable[[bytes], Any]
     ) -> None:
-        self.calls, self.log, self.shape, self.errors = calls, log, shape, errors
+        self.calls, self.log, self.shape, self.fails = calls, log, shape, fails
 
     def create_network(self, flags: int) -> Any:
         self.calls.flags = flags
@@ -185,13 +187,14 @@ class FakeBuilder:
         self.log.log(Severity.WARNING, "Missing scale")
         self.log.log(Severity.WARNING, "Missing scale")
         self.log.log(Severity.VERBOSE, "Engine Layer Information:\nLayer(CaskConvolution): stem")
-        for error in self.errors:
+        errors = self.fails(self.calls.graphs[-1])
+        for error in errors:
             self.log.log(Severity.ERROR, error)
         if config.timings is not None:
             config.timings.lines.add(f"tactic{len(self.calls.graphs)}".encode())
         if not _report(getattr(config, "progress_monitor", None)):
             return None
-        return None if self.errors else b"a plan"
+        return None if errors else b"a plan"
 
 
 def _report(monitor: Any) -> bool:

@@ -106,7 +106,7 @@ def test_a_graph_that_does_not_parse_is_refused_with_the_parsers_words() -> None
 def test_a_failed_build_says_why_and_not_that_there_is_no_driver() -> None:
     words = "Error Code 10: Could not find any implementation for node aspp/Conv"
     with pytest.raises(Refused, match=r"aspp/Conv.*--no-depthwise-int8") as failure:
-        build(FakeTensorRt(errors=(words,)))
+        build(FakeTensorRt(fails=lambda graph: (words,)))
     assert "driver" not in str(failure.value)
 
 
