@@ -17,13 +17,18 @@ from calibration.placement import FLAVOURS, Flavour
 from calibration.scheme import NAIVE, Scheme
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Refused
-from engines.manifest import BundleFile
+from engines.manifest import CPU_TARGETS, BundleFile
 from engines.onnxruntime_session import OnnxRuntimeSession
+from engines.openvino_session import arithmetic_of, installed
 from engines.ranges import Ranges
 from engines.session import Session, open_session
 from engines.spec import ModelSpec
 
 HALF_NOTE = "FP16 weights; onnxruntime's CPU computes them in FP32"
+OPENVINO_HALF_NOTES = {
+    "f16": "computed in FP16: this CPU has instructions for it",
+    "f32": "FP16 weights; this CPU has no FP16 arithmetic, OpenVINO computes them in FP32",
+}
 S8_NOTE = "TensorRT's graph, its accuracy emulated on the CPU; a CPU's time would not be TensorRT's"
 
 # (precision, flavour) -> the target that runs the graph, and what a reader must know about it
@@ -75,7 +80,9 @@ def line_up(bundle: Bundle, tries: bool) -> Lineup:
     engines, skipped = plans(bundle)
     running = {(engine.precision, engine.target) for engine in engines}
     own = [g for g in graphs(bundle) if (g.precision, g.target) not in running]
-    return Lineup([*own, *engines, *(attempts(bundle) if tries else ())], skipped)
+    twins, refused = in_openvino(bundle, [g.precision for g in own if g.target == "cpu"])
+    tried = attempts(bundle) if tries else ()
+    return Lineup([*own, *twins, *engines, *tried], refused + skipped)
 
 
 def graphs(bundle: Bundle) -> Iterator[Candidate]:
@@ -83,7 +90,8 @@ def graphs(bundle: Bundle) -> Iterator[Candidate]:
     fp32_of(bundle)
     for kind, (target, note) in GRAPHS.items():
         for file in bundle.manifest.files:
-            if file.kind == "onnx" and (file.precision, file.flavour) == kind:
+            shared = file.target not in CPU_TARGETS
+            if shared and file.kind == "onnx" and (file.precision, file.flavour) == kind:
                 yield shipped(bundle, file, file.target or target, note_of(bundle, file, note))
 
 
@@ -94,6 +102,32 @@ def shipped(bundle: Bundle, file: BundleFile, target: str, note: str | None) -> 
         precision, file.flavour, target, method_of(bundle, precision), True, target == "cpu",
         file.bytes, note, bundle.spec,
         lambda: OnnxRuntimeSession(bundle.read(file), bundle.spec, precision),
+    )  # fmt: skip
+
+
+def in_openvino(bundle: Bundle, precisions: list[str]) -> tuple[list[Candidate], list[str]]:
+    """The CPU's graphs in OpenVINO where that is installed, and which of them it refuses."""
+    found: list[Candidate] = []
+    refused: list[str] = []
+    for precision in precisions if installed() else ():
+        candidate = openvino_candidate(bundle, precision)
+        try:
+            candidate.open().close()
+        except Refused as error:
+            refused.append(f"{precision} in OpenVINO: {error}")
+        else:
+            found.append(candidate)
+    return found, refused
+
+
+def openvino_candidate(bundle: Bundle, precision: str) -> Candidate:
+    """One of the CPU's graphs; OpenVINO's own where the build made one."""
+    file = bundle.graph(precision, target="openvino")
+    note = OPENVINO_HALF_NOTES[arithmetic_of(precision)] if precision == "fp16" else None
+    return Candidate(
+        precision, file.flavour, "openvino", method_of(bundle, precision), True, True,
+        file.bytes, note_of(bundle, file, note), bundle.spec,
+        lambda: open_session(bundle, precision, "openvino"),
     )  # fmt: skip
 
 

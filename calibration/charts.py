@@ -12,7 +12,7 @@ from engines.spec import Colour, ModelSpec
 NARROWEST = 1.0  # points that an axis spans at least, so that noise does not look like a cliff
 TONES = (
     "fp32 cpu", "fp16 cpu", "int8 cpu", "int8 tensorrt", "int8 tensorrt-rtx",
-    "mixed cpu", "mixed tensorrt", "mixed tensorrt-rtx",
+    "mixed cpu", "mixed tensorrt", "mixed tensorrt-rtx", "int8 openvino", "mixed openvino",
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.manifest import CPU_TARGETS
+
 SYSFS = Path("/sys")
 SENSOR = "bus/i2c/drivers/ina3221/*-0040/hwmon/hwmon*"  # JetPack 5 and later; 0x40: main rails
 TOTAL_RAIL = "VDD_IN"  # all that the module draws; where it is missing (AGX), the rails are summed
@@ -34,7 +36,7 @@ def meter(target: str, sysfs: Path = SYSFS) -> Power | None:
     module = jetson(sysfs)
     if module is not None:
         return module
-    return package(sysfs) if target == "cpu" else graphics()
+    return package(sysfs) if target in CPU_TARGETS else graphics()
 
 
 def per_frame(power: Power, run: Callable[[], object]) -> float:

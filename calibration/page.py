@@ -70,8 +70,9 @@ def over(row: Row, limits: Limits) -> bool:
 
 def in_focus(rows: Sequence[Row]) -> Row | None:
     """The row whose numbers stand at the top: the one whose worst frames are shown."""
-    timed = {row.precision: row for row in rows if row.judged and row.p50_ms is not None}
-    return next((timed[precision] for precision in SHOWN if precision in timed), None)
+    timed = [row for row in rows if row.judged and row.p50_ms is not None]
+    of_a_kind = (row for precision in SHOWN for row in timed if row.precision == precision)
+    return next(of_a_kind, None)
 
 
 def ranking_chart(ranking: Ranking) -> dict[str, Any]:

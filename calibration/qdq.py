@@ -80,7 +80,7 @@ def quantize(
     belong to another graph, and `Refused` is raised.
     """
     _check_names(model, ranges, exclude)
-    float_model, ranges = prepared(model, ranges, flavour)
+    float_model, ranges = prepared(model, ranges, flavour, target)
     kept = {*exclude, *float_nodes(float_model, flavour, target)}
     if keep_sums:
         round_depthwise(float_model, kept, per_channel)
@@ -93,14 +93,19 @@ def quantize(
 
 
 def prepared(
-    model: ModelProto, ranges: Mapping[str, Range], flavour: Flavour
+    model: ModelProto, ranges: Mapping[str, Range], flavour: Flavour, target: str | None = None
 ) -> tuple[ModelProto, Mapping[str, Range]]:
-    """The float graph as it is just before rounding, a copy, and the ranges that go with it."""
+    """The float graph as it is just before rounding, a copy, and the ranges that go with it.
+
+    OpenVINO's keeps the normalisation of frames: reading bytes is what onnxruntime gains from,
+    OpenVINO 2026.4 then computes the first convolution in float (19.4 core-ms a frame instead of
+    16.2, and 19.6 with folded columns).
+    """
     result = ModelProto()
     result.CopyFrom(model)
     if flavour == "u8":
         ranges = _with_shared_concats(model, ranges)
-        if read_bytes(result):
+        if target != "openvino" and read_bytes(result):
             ranges |= {new: ranges[old] for new, old in fold_columns(result).items()}
     return result, ranges
 

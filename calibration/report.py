@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from calibration.worst_frames import WorstFrame
     from engines.bundle import Bundle
 
-PACKAGES = ("onnxruntime", "numpy", "av", "pillow")  # what scores and times depend on
+PACKAGES = ("onnxruntime", "openvino", "numpy", "av", "pillow")  # what scores and times depend on
 FORMAT = 2  # of the JSON; calibration/report.schema.json describes it
 CRF_MODES = ("off", "fast", "exact")
 WIDE = 43  # characters of the first column: the naive scheme's words fit

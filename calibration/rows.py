@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from calibration.candidates import Candidate
     from calibration.meter import Sums
 
-PLACES = {"cpu": "CPU", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+PLACES = {
+    "cpu": "CPU", "openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX",
+}  # fmt: skip
 PRECISIONS = {"mixed": "Mixed"}  # words; fp32, fp16 and int8 are written in capitals
 
 

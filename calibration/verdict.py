@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from calibration.rows import PLACES, Row
@@ -72,12 +72,33 @@ def verdict(rows: Sequence[Row], limits: Limits) -> str:
 
     A target that does not run here gets one only if its INT8 graph fails.
     """
-    sentences = []
+    sentences: list[str | None] = []
     for target in dict.fromkeys(row.target for row in rows if row.own):
         own = {row.precision: row for row in rows if row.own and row.target == target}
+        if target == "openvino":
+            sentences.append(in_openvino(own, rows, limits))
+            continue
         runs_here = any(row.p50_ms is not None for row in own.values())
         sentences.append((here if runs_here else elsewhere)(own, limits))
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def in_openvino(own: Mapping[str, Row], rows: Sequence[Row], limits: Limits) -> str:
+    """Whether this CPU is better used by OpenVINO: each engine's fastest row within the limits."""
+    ours = within(own.values(), limits)
+    if not ours:
+        return "In OpenVINO no graph is within the limits: keep --target cpu."
+    theirs = within([row for row in rows if row.own and row.target == "cpu"], limits)
+    best, rival = best_of(ours), best_of(theirs)
+    speed = time_of(rival) / time_of(best)
+    name, other = called(best), called(rival)
+    if speed < CLEAR:
+        times = f"{name} in {time_of(best):.1f} ms, onnxruntime {other} in {time_of(rival):.1f} ms"
+        return f"OpenVINO is no faster here ({times}): keep --target cpu."
+    return (
+        f"OpenVINO's {name} {cost(best.drop)} and is {speed:.1f}x faster here than onnxruntime's "
+        f"{other} ({time_of(best):.1f} ms against {time_of(rival):.1f} ms): use --target openvino."
+    )
 
 
 def here(own: Mapping[str, Row], limits: Limits) -> str | None:
@@ -94,6 +115,11 @@ def here(own: Mapping[str, Row], limits: Limits) -> str | None:
         return sentence
     reason = excesses(quantized[0], limits)[0]
     return f"{called(quantized[0])} {reason}, but {sentence[0].lower()}{sentence[1:]}"
+
+
+def within(rows: Iterable[Row], limits: Limits) -> list[Row]:
+    """The rows that may be used: FP32, and the reduced ones that pass."""
+    return [row for row in rows if row.precision == "fp32" or not excesses(row, limits)]
 
 
 def rival_of(own: Mapping[str, Row]) -> Row | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from calibration.mixed_trials import Point
 
 RTX = "tensorrt-rtx"
+OPENVINO = "openvino"
 
 
 def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: str | None) -> None:
@@ -96,10 +97,13 @@ def _add_u8(
     precision: str,
     exclude: Collection[str] = (),
 ) -> None:
-    """The CPU's graph, in which `exclude` stays in FP32, and its probe of what clips."""
+    """The CPU's graph, in which `exclude` stays in FP32, its probe of what clips, and the one for
+    OpenVINO."""
     facts = {"precision": precision, "flavour": "u8"}
     quantized_graph = quantized(graph, ranges, "u8", exclude)
     add_graph(writer, f"{precision}_u8.onnx", quantized_graph, **facts)
+    own = quantized(graph, ranges, "u8", exclude, OPENVINO)
+    add_graph(writer, f"{precision}_u8_openvino.onnx", own, target=OPENVINO, **facts)
     try:
         probe = probe_graph(quantized_graph, graph, ranges)
     except Refused as error:

@@ -20,6 +20,19 @@ SIZE = (32, 48)
 CLASSES = 5
 
 
+@pytest.fixture(autouse=True)
+def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have the same rows wherever tests run; see `with_openvino`."""
+    monkeypatch.setattr("calibration.candidates.installed", lambda: False)
+
+
+@pytest.fixture
+def with_openvino(no_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have OpenVINO's rows, too; without the package the test is skipped."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("calibration.candidates.installed", lambda: True)
+
+
 class Miniature:
     """Writes nodes one after the other; each tensor bears the name of its node."""
 

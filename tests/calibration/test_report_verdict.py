@@ -195,3 +195,34 @@ def test_class_names_are_found_whatever_their_case() -> None:
 def test_an_unknown_class_is_a_usage_error(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         named_limits(Limits(1.0, {name: 1.0}), ("Person", "Car"))
+
+
+OURS = (FP32, row("int8", 0.2, 20))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sentence"),
+    [
+        ([row("fp32", 0, 30, "openvino"), row("int8", 0.1, 12.5, "openvino")],
+         "OpenVINO's INT8 costs 0.10 mIoU and is 1.6x faster here than onnxruntime's INT8 (12.5 ms "
+         "against 20.0 ms): use --target openvino."),
+        ([row("fp32", 0, 15, "openvino"), row("int8", 1.5, 10, "openvino")],
+         "OpenVINO's FP32 costs no mIoU and is 1.3x faster here than onnxruntime's INT8 (15.0 ms "
+         "against 20.0 ms): use --target openvino."),
+        ([row("fp32", 0, 30, "openvino"), row("int8", 0.1, 19.6, "openvino")],
+         "OpenVINO is no faster here (INT8 in 19.6 ms, onnxruntime INT8 in 20.0 ms): keep "
+         "--target cpu."),
+        ([row("int8", 1.5, 10, "openvino")],
+         "In OpenVINO no graph is within the limits: keep --target cpu."),
+    ],
+)  # fmt: skip
+def test_on_a_cpu_the_faster_engine_within_the_limits_is_recommended(
+    theirs: list[Row], sentence: str
+) -> None:
+    alone = verdict(OURS, LIMITS)
+    assert verdict([*OURS, *theirs], LIMITS) == f"{alone} {sentence}"
+
+
+def test_openvino_s_graphs_are_held_to_the_gate() -> None:
+    gate = judge([*OURS, row("int8", 1.5, 10, "openvino")], LIMITS)
+    assert gate.failures == ["INT8 OpenVINO costs 1.50 mIoU, over the limit of 1.0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 from dataclasses import replace
@@ -57,6 +58,10 @@ def test_json_tells_what_was_built_and_how_near_it_is(built: Path) -> None:
     engines = {row["target"]: row for row in result["engines"]}
     assert engines["cpu"]["built"]
     assert engines["cpu"]["file"] == "int8_u8.onnx"
+    if importlib.util.find_spec("openvino"):
+        assert engines["openvino"]["file"] == "int8_u8_openvino.onnx"
+    else:
+        assert "pip install" in engines["openvino"]["reason"]
     for row in engines.values():
         assert row["built"] or row["reason"]
 
