@@ -100,6 +100,11 @@ class Bundle:
         files = self.manifest.files
         frames = [f for f in files if f.kind == "golden-frame"]
         labels = [f for f in files if f.kind == "golden-labels"]
+        if len(frames) != len(labels):
+            raise Refused(
+                f"{self.root} has {len(frames)} golden frames and {len(labels)} of their labels: "
+                "build the bundle again"
+            )
         pairs = zip(frames, labels, strict=True)
         return [Golden(self._picture(f), self._picture(label)) for f, label in pairs]
 
@@ -111,7 +116,7 @@ class Bundle:
     def choose_precision(self, target: str) -> tuple[str, str]:
         """The fastest precision within the report's gate, and why in one sentence.
 
-        Without a report it is the precision that the bundle was built for.
+        Without a report it is the precision that the bundle was built for, or has a plan in.
         """
         report = self.report()
         best = fastest(report, target)
@@ -122,7 +127,7 @@ class Bundle:
                 f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f})"
             )
         timed = timed_rows(report, target)
-        built = "fp32" if timed else self.manifest.precision
+        built = "fp32" if timed else self._built_for(target)
         why = "no precision is within the gate" if timed else "no accuracy report for this target"
         return (
             built,
@@ -162,6 +167,13 @@ class Bundle:
             if file.name != new.name:
                 (self.root / file.name).unlink(missing_ok=True)
         return Bundle(self.root, manifest)
+
+    def _built_for(self, target: str) -> str:
+        """The bundle's own precision, or that of the target's first plan if there is none in it."""
+        files = self.manifest.files
+        plans = [str(f.precision) for f in files if f.kind == "plan" and f.target == target]
+        own = self.manifest.precision
+        return own if own in plans or not plans else plans[0]
 
     def _picture(self, file: BundleFile) -> NDArray[np.uint8]:
         """A golden frame or its labels; the size is looked at before a pixel is decoded."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.choice import choose_cpu_target
-from engines.failures import DeviceMissing, UsageError
+from engines.failures import UsageError
+from engines.gpu_target import choose_gpu_target
 from engines.manifest import CPU_TARGETS, TARGETS
 from engines.spec import ModelSpec
 
@@ -42,19 +43,19 @@ class Session(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def resolve_target(target: str) -> str:
-    """What `auto` means on this machine: the one place that decides it."""
-    return "cpu" if target == "auto" else target
-
-
 def choose_target(bundle: Bundle, target: str, precision: str) -> tuple[str, str]:
-    """The target to run a precision (or `auto`) on, and why; see `engines.choice` for the CPU's."""
-    resolved = resolve_target(target)
+    """The target to run a precision (or `auto`) on, and why: the one place that decides it.
+
+    `auto` is the GPU where the bundle has a plan that fits this machine (`engines.gpu_target`), and
+    else one of the CPU's (`engines.choice`).
+    """
     if target != "auto":
         return target, f"{target}: as asked"
-    if resolved != "cpu":
-        return resolved, f"{resolved}: what this machine has"
-    return choose_cpu_target(bundle.report(), precision)
+    gpu, why = choose_gpu_target(bundle, precision)
+    if gpu is not None:
+        return gpu, why
+    cpu, reason = choose_cpu_target(bundle.report(), precision)
+    return cpu, f"{reason}; {why}"
 
 
 def open_session(
@@ -68,16 +69,15 @@ def open_session(
 
     `flavour` picks another INT8 graph than the one made for the target.
     """
-    target = resolve_target(target)
+    target, _ = choose_target(bundle, target, precision)
     if target not in TARGETS:
         raise UsageError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
     if target in CPU_TARGETS:
         graph = bundle.read(bundle.graph(precision, flavour, target))
         return cpu_session(target, graph, bundle.spec, precision, threads)
-    raise DeviceMissing(
-        f"target {target} cannot run here: executing plans needs an NVIDIA GPU, and this version "
-        "builds plans but runs the cpu target alone; use --target cpu"
-    )
+    from engines.tensorrt_session import open_tensorrt
+
+    return open_tensorrt(bundle, precision, target)
 
 
 def cpu_session(

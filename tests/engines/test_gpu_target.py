@@ -9,8 +9,10 @@ import pytest
 
 from engines import plan_sidecar
 from engines.bundle import Bundle
+from engines.failures import Refused
 from engines.gpu_facts import GpuFacts
 from engines.gpu_target import choose_gpu_target
+from engines.session import choose_target, open_session
 from tests.engines.fake_gpu import FakeGpu
 from tests.engines.fake_tensorrt import FakeLibrary
 from tests.engines.plan_bundles import (
@@ -49,3 +51,28 @@ def test_auto_is_no_gpu_where_no_plan_is(tensorrt: FakeLibrary, tmp_path: Path) 
     files = tuple(file for file in bundle.manifest.files if file.kind != "plan")
     without = Bundle(bundle.root, replace(bundle.manifest, files=files))
     assert choose_gpu_target(without) == (None, "the bundle has no plan for a GPU")
+
+
+def test_auto_runs_what_it_found_and_tells_why(
+    library: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build(tmp_path / "bundle", library)
+    assert choose_target(bundle, "auto", "auto")[0] == target_of(library)
+    with open_session(bundle, "fp16", "auto") as session:
+        assert session.target == target_of(library)
+    monkeypatch.setattr(plan_sidecar, "probe_gpu", lambda index: GpuFacts("Thor", "11.0", "13.0"))
+    target, why = choose_target(bundle, "auto", "auto")
+    assert target == "cpu"
+    assert "Thor has 11.0" in why
+    with pytest.raises(Refused, match=r"Thor has 11.0"):
+        open_session(bundle, "fp16", target_of(library))  # asked for by name: no other target
+
+
+def test_auto_takes_the_precision_that_there_is_a_plan_in(
+    tensorrt: FakeLibrary, tmp_path: Path
+) -> None:
+    bundle = build(tmp_path / "bundle", tensorrt)
+    int8 = Bundle(bundle.root, replace(bundle.manifest, precision="int8"))
+    assert int8.choose_precision("tensorrt")[0] == "fp16"
+    assert int8.choose_precision("cpu")[0] == "int8"
+    assert choose_gpu_target(int8)[0] == "tensorrt"

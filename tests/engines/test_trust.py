@@ -230,6 +230,13 @@ def test_a_golden_picture_that_is_none_is_refused(root: Path, content: str) -> N
         forged.golden()
 
 
+def test_a_golden_frame_without_its_labels_is_refused(root: Path) -> None:
+    bundle = Bundle.open(root)
+    files = tuple(file for file in bundle.manifest.files if file.kind != "golden-labels")
+    with pytest.raises(Refused, match="1 golden frames and 0 of their labels"):
+        Bundle(root, replace(bundle.manifest, files=files)).golden()
+
+
 def test_a_file_that_is_exchanged_after_the_bundle_was_opened_is_refused(root: Path) -> None:
     """A plan is read when its session opens, minutes after the bundle; its hash is checked then."""
     bundle = Bundle.open(root)
