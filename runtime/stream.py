@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from engines.bundle import Bundle
     from engines.session import Session
     from runtime.drift import Drift
+    from runtime.gpu_path import GpuPath
+    from runtime.overlay import Overlay
     from runtime.pipeline import Result, Stream
     from runtime.record import Recorder
+    from runtime.refiner import CrfRefiner
     from runtime.serving.access import Access
     from runtime.serving.channel import Channel
     from runtime.summary import Summary
@@ -168,6 +171,7 @@ def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
     from crf.temporal import TemporalEvidence
     from engines.bundle import Bundle
+    from engines.manifest import CPU_TARGETS
     from engines.session import choose_target
     from runtime.drop_policy import drop_policy
     from runtime.journal import journal, tell
@@ -192,9 +196,10 @@ def run(options: Options) -> Summary:
     if options.record is not None:
         check_recordable(options.record, options.camera)
     bundle = Bundle.open(options.bundle)
-    crf, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget)
     target, target_choice = choose_target(bundle, options.target, options.precision)
     options = replace(options, target=target)
+    on_gpu = target not in CPU_TARGETS
+    crf, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
     precision, precision_choice = _choose_precision(options, bundle)
     windowed = _wants_window(options)
     with ExitStack() as stack:
@@ -215,6 +220,7 @@ def run(options: Options) -> Summary:
             refiner=crf,
             drawer=drawer,
             watch=drift,
+            path=_gpu_path(stack, options, session, crf, drawer, drift) if on_gpu else None,
             drop=drop,
         )
         stack.enter_context(stopping_on_signals(stream.stop))
@@ -269,6 +275,21 @@ def _open_session(
     if options.serve is None or options.drift:
         return open_session(bundle, precision, options.target), (precision,)
     return open_switched(bundle, precision, options.target)
+
+
+def _gpu_path(
+    stack: ExitStack,
+    options: Options,
+    session: Session,
+    crf: CrfRefiner | None,
+    drawer: Overlay | None,
+    watch: Drift | None,
+) -> GpuPath:
+    """The way of frames over the session's GPU, which ends before the session does."""
+    from runtime.gpu_path import DeviceSession, GpuPath
+
+    assert isinstance(session, DeviceSession), f"{session.target} leaves nothing on the device"
+    return stack.enter_context(GpuPath(session, options.temporal == "on", crf, drawer, watch))
 
 
 def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:

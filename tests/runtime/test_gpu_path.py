@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from crf.temporal import TemporalEvidence
+from engines.bundle import Bundle
 from engines.device import Buffer, Device
 from engines.failures import Refused, UsageError
 from engines.preprocess import fit_frame
+from engines.session import open_session
 from engines.spec import CrfParams
+from runtime import stream
 from runtime.cpu_path import CpuPath
 from runtime.gpu_path import DeviceSession, GpuPath
 from runtime.overlay import Overlay
@@ -30,19 +35,31 @@ SIZES = [(48, 64), (36, 60), (49, 129), (17, 23)]  # the model's own, even, odd,
 
 
 class ResidentSession:
-    """A session whose frames and logits are on a device; its engine is the CPU's fake."""
+    """A session whose frames and logits are on a device, while a CPU's session is its engine."""
+
+    target, description = "tensorrt", "a session behind a device"
 
     def __init__(self, session: Any, device: Device) -> None:
-        self.spec, self.device, self._run = session.spec, device, session.run
+        self.spec, self.device, self._session = session.spec, device, session
+        self.precision, self.run = session.precision, session.run
         classes, (height, width) = len(self.spec.classes), self.spec.logits_size
         self._logits = np.empty((1, classes, height, width), np.float32)
         self.output = device.allocate(self._logits.nbytes)
         self.down, self.up = 3 * 48 * 64, self._logits.nbytes  # what its own copies move
 
+    def close(self) -> None:
+        self._session.close()
+
+    def __enter__(self) -> ResidentSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def run_on_device(self, frames: Buffer, count: int = 1) -> Buffer:
         image = np.empty((count, *self.spec.input_size, 3), np.uint8)
         self.device.download(frames, image)
-        self._logits[:] = self._run(image)
+        self._logits[:] = self.run(image)
         self.device.upload(self._logits, self.output)
         return self.output
 
@@ -233,7 +250,7 @@ def test_a_frame_smaller_than_the_logits_has_no_crf(resident: ResidentSession) -
 
 def test_logits_that_are_no_numbers_are_refused_by_the_crf(session: Any, device: Device) -> None:
     resident = ResidentSession(session, device)
-    resident._run = lambda frames: np.full_like(session.run(frames), np.nan)
+    resident.run = lambda frames: np.full_like(session.run(frames), np.nan)
     with (
         GpuPath(resident, crf=CrfRefiner(WARM, 3, "exact")) as path,
         pytest.raises(Refused, match="NaN or infinity"),
@@ -246,3 +263,28 @@ def test_sessions_that_can_stay_on_the_device_are_told(
 ) -> None:
     assert isinstance(resident, DeviceSession)
     assert not isinstance(session, DeviceSession)
+
+
+def test_stream_py_takes_the_gpus_way_with_a_session_on_one(
+    tiny_bundle: Path,
+    host_device: Callable[..., HostDevice],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    device = host_device()
+
+    def open_on_device(bundle: Bundle, precision: str, target: str) -> ResidentSession:
+        return ResidentSession(open_session(bundle, precision, "cpu", threads=1), device)
+
+    monkeypatch.setattr("engines.session.open_session", open_on_device)
+    options = stream.Options(
+        "street:?size=64x48&frames=3", bundle=tiny_bundle, target="tensorrt", precision="fp32",
+        crf="off", headless=True,
+    )  # fmt: skip
+    summary = stream.run(options)
+    assert (summary.frames, summary.target) == (3, "tensorrt")
+    assert summary.stages.keys() == {"capture", "infer"}
+    assert device.uploads.count(3 * 64 * 48) == 3
+    assert "a session behind a device" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--crf fast is the CPU's"):
+        stream.run(replace(options, crf="fast"))
