@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.bundle import Bundle
 from engines.device import open_device
-from engines.failures import Failure
+from engines.failures import DeviceMissing, Failure
 from engines.plan_check import checked_plan
 from engines.plan_sidecar import environment
 from engines.tensorrt_runtime import LIBRARIES, load_library
@@ -33,6 +33,8 @@ def _gpu_for(bundle: Bundle, target: str, precision: str) -> str:
     if precision == "auto":
         precision, _ = bundle.choose_precision(target)
     here = environment(load_library(target).__name__)
+    if here.gpu is None:
+        raise DeviceMissing("no NVIDIA GPU here")
     checked_plan(bundle, target, precision, here)
     device = open_device()
     device.close()

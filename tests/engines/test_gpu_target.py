@@ -46,6 +46,14 @@ def test_auto_is_no_gpu_where_the_plan_does_not_fit(
     assert "python export/build_engine.py" in why
 
 
+def test_auto_is_no_gpu_where_none_is(
+    library: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = build(tmp_path / "bundle", library)
+    monkeypatch.setattr(plan_sidecar, "probe_gpu", lambda index: None)
+    assert choose_gpu_target(bundle) == (None, f"no {target_of(library)} (no NVIDIA GPU here)")
+
+
 def test_auto_is_no_gpu_where_no_plan_is(tensorrt: FakeLibrary, tmp_path: Path) -> None:
     bundle = build(tmp_path / "bundle", tensorrt)
     files = tuple(file for file in bundle.manifest.files if file.kind != "plan")
