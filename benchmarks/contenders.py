@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from engines.bundle import Bundle
 from engines.labels import upsample_argmax
+from engines.manifest import CPU_TARGETS
+from engines.openvino_session import installed
 from engines.session import open_session
 from scenes.dataset import Labels, Scene
 
@@ -48,15 +50,17 @@ class Contender:
 
 
 def ours(bundle: Bundle, threads: int) -> list[Contender]:
-    """The bundle's graphs for this target, as `runtime/stream.py` runs them."""
+    """The bundle's graphs on the targets that run on this CPU, as `runtime/stream.py` runs them."""
     built = {file.precision for file in bundle.manifest.files if file.kind == "onnx"}
-    return [our_session(bundle, p, threads) for p in PRECISIONS if p in built]
+    targets = CPU_TARGETS if installed() else ("cpu",)
+    return [our_session(bundle, p, t, threads) for t in targets for p in PRECISIONS if p in built]
 
 
-def our_session(bundle: Bundle, precision: str, threads: int) -> Contender:
-    """One of our sessions."""
-    session = open_session(bundle, precision, "cpu", threads)
-    return Contender(precision, lambda frame: np.asarray(session.run(frame[None])[0]))
+def our_session(bundle: Bundle, precision: str, target: str, threads: int) -> Contender:
+    """One of our sessions; onnxruntime's bears the name of its precision alone."""
+    session = open_session(bundle, precision, target, threads)
+    name = precision if target == "cpu" else f"{precision} {target}"
+    return Contender(name, lambda frame: np.asarray(session.run(frame[None])[0]))
 
 
 def plain_onnxruntime(bundle: Bundle, threads: int) -> Contender:
@@ -72,6 +76,30 @@ def plain_onnxruntime(bundle: Bundle, threads: int) -> Contender:
         "onnxruntime-fp32",
         lambda frame: np.asarray(session.run(None, {"frames": frame[None]})[0][0]),
     )
+
+
+class Metered:
+    """A contender, and the CPU time that the whole process spends on each of its runs.
+
+    Threads that wait by spinning cost cores that a stream's other threads would need, and wall
+    clock does not show it. Nor do other programs on the machine lengthen CPU time much.
+    """
+
+    def __init__(self, contender: Contender) -> None:
+        self.name = contender.name
+        self._run = contender.run
+        self._spent: list[float] = []
+
+    def run(self, frame: Frame) -> Logits:
+        """One run."""
+        started = time.process_time()
+        logits = self._run(frame)
+        self._spent.append((time.process_time() - started) * 1e3)
+        return logits
+
+    def core_ms(self) -> float:
+        """The median of all runs so far, in milliseconds of one core."""
+        return float(np.median(self._spent))
 
 
 def masks(contender: Contender, scenes: Sequence[Scene]) -> list[Labels]:

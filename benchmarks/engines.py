@@ -1,13 +1,15 @@
 """Our engines against what people use today: the same frames, the same stride-4 logits, one run.
 
-Ours are the bundle's sessions. Peers: PyTorch eager (contiguous and channels_last) and compiled
-from the bundle's own checkpoint; plain onnxruntime and OpenVINO on the same FP32 graph with their
-defaults; and that graph quantized by NNCF's defaults over 300 frames of the calibration split.
+Ours are the bundle's sessions: in onnxruntime, and in OpenVINO where that is installed. Peers:
+PyTorch eager (contiguous and channels_last) and compiled from the bundle's own checkpoint; plain
+onnxruntime and OpenVINO on the same FP32 graph with their defaults; and that graph quantized by
+NNCF's defaults over 300 frames of the calibration split.
 
 The contenders take turns in blocks of frames. Before each block the last contender's threads get
 time to fall asleep (onnxruntime's spin for 27 ms, OpenMP's for 4) and one frame goes by untimed,
 so that nobody pays for its predecessor; medians over many short blocks spread a busy machine's
-noise over all. Agreement is the share of pixels with the same label; mIoU is over the timed frames.
+noise over all. Core-ms are what a frame costs all cores together. Agreement is the share of pixels
+with the same label; mIoU is over the timed frames.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from benchmarks.contenders import Contender, Frame
     from scenes.dataset import Labels, Scene
 
-PACKAGES = ("onnxruntime", "torch", "numpy")
+PACKAGES = ("onnxruntime", "openvino", "nncf", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Options:
     data: str = "street:"
     split: str = "val"
     calibration_split: str = "train"
+    peers: tuple[str, ...] | None = None
     json: Path | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One of ours against one peer: median milliseconds per frame; above a ratio of 1 ours wins."""
+    """One of ours against one peer: medians per frame; above a ratio (of `ms`) of 1 ours wins."""
 
     name: str
     peer: str
@@ -59,6 +62,8 @@ class Row:
     ours_ms: float
     peer_ms: float
     ratio: float
+    ours_core_ms: float
+    peer_core_ms: float
     agreement: float
     ours_miou: float
     peer_miou: float
@@ -86,6 +91,10 @@ def parse(argv: list[str] | None) -> Options:
         "--calibration-split", default=default.calibration_split, metavar="SPLIT",
         help="frames for NNCF's calibration (default: %(default)s)",
     )  # fmt: skip
+    p.add_argument(
+        "--peers", type=names, default=default.peers, metavar="NAME,...",
+        help="only these (default: all)",
+    )  # fmt: skip
     return Options(**vars(p.parse_args(argv)))
 
 
@@ -94,13 +103,19 @@ def counts(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Peers: "openvino-default,openvino-nncf-int8"."""
+    return tuple(text.split(","))
+
+
 def run(options: Options) -> Result:
     """Time all contenders, once per thread count."""
     from benchmarks.contenders import ours
-    from benchmarks.peers import peers
+    from benchmarks.peers import ALL, check_names, peers
     from engines.bundle import Bundle
     from engines.machine import describe_machine
 
+    wanted = check_names(options.peers or ALL)
     bundle = Bundle.open(options.bundle)
     size = bundle.spec.input_size
     scenes = load_scenes(options.data, options.split, options.frames, size)
@@ -114,7 +129,7 @@ def run(options: Options) -> Result:
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     for threads in options.threads:
-        rivals, skipped = peers(bundle, threads, calibration)
+        rivals, skipped = peers(bundle, threads, calibration, wanted)
         rows += duel(ours(bundle, threads), rivals, scenes, threads, settings)
     return Result(rows, skipped, machine)
 
@@ -149,11 +164,12 @@ def duel(
     settings: dict[str, Any],
 ) -> list[Row]:
     """Every one of ours against every peer."""
-    from benchmarks.contenders import masks, take_turns
+    from benchmarks.contenders import Metered, masks, take_turns
 
     labels = {contender.name: masks(contender, scenes) for contender in (*ours, *peers)}
     scores = {name: miou(scenes, found) for name, found in labels.items()}
-    times = take_turns([*ours, *peers], [scene.frame for scene in scenes])
+    meters = {contender.name: Metered(contender) for contender in (*ours, *peers)}
+    times = take_turns(list(meters.values()), [scene.frame for scene in scenes])
     return [
         Row(
             name=mine.name,
@@ -163,6 +179,8 @@ def duel(
             ours_ms=times[mine.name],
             peer_ms=times[peer.name],
             ratio=times[peer.name] / times[mine.name],
+            ours_core_ms=meters[mine.name].core_ms(),
+            peer_core_ms=meters[peer.name].core_ms(),
             agreement=same(labels[mine.name], labels[peer.name]),
             ours_miou=scores[mine.name],
             peer_miou=scores[peer.name],
@@ -195,13 +213,14 @@ def show(result: Result) -> None:
     """Print one line per pair, and what was skipped."""
     print(", ".join(f"{key} {value}" for key, value in result.machine.items()))
     print(
-        f"{'ours':6}{'peer':30}{'threads':>8}{'ours ms':>9}{'peer ms':>9}{'faster':>8}{'same':>9}"
-        f"{'ours mIoU':>11}{'peer mIoU':>11}"
+        f"{'ours':15}{'peer':30}{'threads':>8}{'ours ms':>9}{'peer ms':>9}{'faster':>8}"
+        f"{'core-ms':>9}{'peer':>7}{'same':>9}{'ours mIoU':>11}{'peer mIoU':>11}"
     )
     for row in result.results:
         print(
-            f"{row.name:6}{row.peer:30}{row.threads:8}{row.ours_ms:9.1f}{row.peer_ms:9.1f}"
-            f"{row.ratio:7.2f}x{row.agreement:9.2%}{row.ours_miou:11.2f}{row.peer_miou:11.2f}"
+            f"{row.name:15}{row.peer:30}{row.threads:8}{row.ours_ms:9.1f}{row.peer_ms:9.1f}"
+            f"{row.ratio:7.2f}x{row.ours_core_ms:9.1f}{row.peer_core_ms:7.1f}{row.agreement:9.2%}"
+            f"{row.ours_miou:11.2f}{row.peer_miou:11.2f}"
         )
     for name, reason in result.skipped.items():
         print(f"{name} skipped: {reason}")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-import openvino
 from tqdm import tqdm
 
 from benchmarks.contenders import Contender, Frame, Logits
 from benchmarks.peers import OPENVINO
 from engines.bundle import Bundle
+from engines.openvino_session import core
 
 
 def openvino_fp32(bundle: Bundle, threads: int) -> Contender:
@@ -34,13 +33,6 @@ def nncf_int8(bundle: Bundle, threads: int, frames: Sequence[Frame]) -> Contende
     inputs = tqdm(frames, "NNCF", unit="frame", disable=None)
     model = nncf.quantize(read(bundle), nncf.Dataset(inputs, lambda frame: frame[None]))
     return Contender(OPENVINO[2], compiled(model, threads))
-
-
-@cache
-def core() -> Any:
-    """One for the process: with the last core OpenVINO 2026.4 unloads its CPU plugin but leaves the
-    plugin's handler of SIGINT installed, and the next Ctrl-C ends in a segmentation fault."""
-    return openvino.Core()
 
 
 def read(bundle: Bundle) -> Any:

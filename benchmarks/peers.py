@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 
 from benchmarks.contenders import Contender, Frame, plain_onnxruntime
 from engines.bundle import Bundle
+from engines.failures import UsageError, hint
 
 ONNXRUNTIME = "onnxruntime-fp32"
 TORCH = ("torch-eager", "torch-eager-channels-last", "torch-compiled-channels-last")
 OPENVINO = ("openvino-fp32", "openvino-default", "openvino-nncf-int8")
+ALL = (ONNXRUNTIME, *TORCH, *OPENVINO)
 NNCF_FRAMES = 300  # that NNCF calibrates on by default
 
 
@@ -18,7 +20,7 @@ def peers(
     bundle: Bundle,
     threads: int,
     calibration: Sequence[Frame],
-    wanted: Collection[str] = (ONNXRUNTIME, *TORCH, *OPENVINO),
+    wanted: Collection[str] = ALL,
 ) -> tuple[list[Contender], dict[str, str]]:
     """Those `wanted` that can run here, and for each other one why not.
 
@@ -32,6 +34,14 @@ def peers(
         else:
             skipped[name] = reason
     return found, skipped
+
+
+def check_names(wanted: Collection[str]) -> Collection[str]:
+    """The names themselves; one that no peer has is a `UsageError`."""
+    for name in wanted:
+        if name not in ALL:
+            raise UsageError(f"--peers: there is no {name!r}; {hint(name, ALL)}")
+    return wanted
 
 
 def why_not(name: str, bundle: Bundle, calibration: Sequence[Frame]) -> str | None:

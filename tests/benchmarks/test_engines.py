@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import contenders, engines, peers, torch_peers
-from benchmarks.contenders import Contender, masks, take_turns
+from benchmarks.contenders import Contender, Metered, masks, take_turns
 from engines.bundle import Bundle, writing_bundle
 from engines.manifest import Manifest
 from engines.spec import ModelSpec
@@ -44,11 +44,15 @@ def test_the_same_graph_agrees_with_itself(
     flags = ["--bundle", str(tiny_bundle), "--data", data, "--threads", "1,2", "--frames", "6"]
     assert engines.main([*flags, "--json", str(out)]) == 0
     result = json.loads(out.read_text())
-    rows = [row for row in result["results"] if row["peer"] == "onnxruntime-fp32"]
+    found = {(row["name"], row["peer"]) for row in result["results"]}
+    assert ("fp32 openvino", "onnxruntime-fp32") in found or peers.missing("openvino")
+    rows = [r for r in result["results"] if (r["name"], r["peer"]) == ("fp32", "onnxruntime-fp32")]
     for row, threads in zip(rows, (1, 2), strict=True):
         assert (row["name"], row["peer"], row["threads"]) == ("fp32", "onnxruntime-fp32", threads)
         assert row["agreement"] == 1.0
         assert row["ratio"] == pytest.approx(row["peer_ms"] / row["ours_ms"])
+        assert row["ours_core_ms"] > 0
+        assert row["peer_core_ms"] > 0
         assert row["settings"]["size"] == "128x96"
         assert row["settings"]["frames"] == 6
         assert row["ours_miou"] == row["peer_miou"]
@@ -102,6 +106,31 @@ def test_openvino_gives_the_same_logits_and_nncf_quantizes_them(
     quantized = nncf_int8(bundle, 1, frames).run(frames[0])
     assert quantized.shape == wanted.shape
     assert not np.array_equal(quantized, wanted)
+
+
+def test_only_the_peers_that_were_named_compete(
+    tiny_bundle: Path, data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    flags = ["--bundle", str(tiny_bundle), "--data", data, "--threads", "1", "--frames", "2"]
+    assert engines.main([*flags, "--peers", "onnxruntime-fp32", "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert {row["peer"] for row in result["results"]} == {"onnxruntime-fp32"}
+    assert result["skipped"] == {}
+
+
+def test_a_peer_that_nobody_has_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert engines.main(["--peers", "openvino-default,onnxruntime-fp31"]) == 2
+    assert "did you mean onnxruntime-fp32?" in capsys.readouterr().err
+
+
+def test_core_ms_count_all_threads_and_no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter([0.0, 0.010, 0.020, 0.050, 0.060, 0.064])
+    monkeypatch.setattr("time.process_time", lambda: next(spent))
+    meter = Metered(recorder("a", []))
+    for frame in numbered_frames(3):
+        assert meter.run(frame).shape == (8, 4, 4)
+    assert meter.core_ms() == pytest.approx(10)  # the median of 10, 30 and 4
 
 
 def recorder(name: str, calls: list[tuple[str, int]]) -> Contender:
