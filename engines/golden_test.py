@@ -73,8 +73,11 @@ def golden_limit(bundle: Bundle, session: Session, flavour: str | None = None) -
     if precision in CPU_FLAVOUR and flavour is None:
         flavour = CPU_FLAVOUR[precision] if session.target in CPU_TARGETS else "s8"
     name = f"{precision}_{flavour}" if flavour else precision
-    counted = dict(bundle.manifest.provenance.get("golden_agreement") or {}).get(name, 1.0)
-    return max(float(counted) - MARGIN[precision], LEAST)
+    told = bundle.manifest.provenance.get("golden_agreement") or {}
+    counted = told.get(name, 1.0) if isinstance(told, dict) else None
+    if not (isinstance(counted, float | int) and 0 <= counted <= 1):
+        raise Refused(f"{bundle.root}: golden_agreement of {name} is no share: build it again")
+    return max(counted - MARGIN[precision], LEAST)
 
 
 def _problem(logits: NDArray[np.float32], bundle: Bundle) -> str | None:
