@@ -148,13 +148,13 @@ def plans(bundle: Bundle) -> tuple[list[Candidate], list[str]]:
         if file.kind == "plan":
             try:
                 engines.append(plan(bundle, file))
-            except DeviceMissing as error:
+            except (DeviceMissing, Refused) as error:
                 skipped.append(f"{file.name}: {error}")
     return engines, skipped
 
 
 def plan(bundle: Bundle, file: BundleFile) -> Candidate:
-    """An engine of the bundle; `DeviceMissing` where this machine cannot run it."""
+    """An engine of the bundle; `DeviceMissing` or `Refused` where this machine cannot run it."""
     precision, target = str(file.precision), str(file.target)
 
     def session() -> Session:
