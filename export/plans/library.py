@@ -1,4 +1,4 @@
-"""The TensorRT libraries: how each is loaded, and what it can do, asked by attribute.
+"""What each TensorRT library can do for a build, asked by attribute.
 
 Version numbers say nothing here: a name that was removed in 11 or never came to TensorRT for RTX
 is looked for, so that the next version needs no new line unless it takes something away.
@@ -6,20 +6,12 @@ is looked for, so that the next version needs no new line unless it takes someth
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from engines.failures import DeviceMissing
+from engines.tensorrt_runtime import LIBRARIES, load_library
 
-LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-REMEDIES = {
-    "tensorrt": (
-        "on a desktop GPU: pip install -e '.[tensorrt]'; on a Jetson it comes with JetPack: "
-        "make the environment with python -m venv --system-site-packages"
-    ),
-    "tensorrt-rtx": "on x86-64 Linux: pip install -e '.[export]'; there is none for a Jetson",
-}
+__all__ = ["LIBRARIES", "Abilities", "abilities", "load_library", "title"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +31,6 @@ class Abilities:
     progress: bool
     hardware_compatibility: bool
     compute_capabilities: bool
-
-
-def load_library(target: str) -> ModuleType:
-    """Import the TensorRT library of a target; if it is not usable here, say why and what to do."""
-    name = LIBRARIES[target]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == name:
-            reason = f"the Python package {name} is not installed"
-        else:
-            reason = f"{name} does not load ({str(error).splitlines()[0]})"
-        raise DeviceMissing(f"{reason}; {REMEDIES[target]}") from None
 
 
 def abilities(trt: ModuleType) -> Abilities:
