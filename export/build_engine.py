@@ -40,6 +40,7 @@ class Options:
     frames: int = 200
     scheme: str = "auto"
     max_drop: float = 0.3
+    exclude: tuple[str, ...] = ()
     save_ranges: bool = False
     target: str = "auto"
     out: Path | None = None
@@ -118,6 +119,10 @@ def parse(argv: list[str] | None) -> Options:
         help="auto tries them all on held-out frames; or one, e.g. percentile, mse+equalise+bias",
     )  # fmt: skip
     calibration.add_argument(
+        "--exclude", action="append", default=[], metavar="LAYER",
+        help="keep it in float in the INT8 graphs; may be repeated (export/verify.py names them)",
+    )  # fmt: skip
+    calibration.add_argument(
         "--max-drop", type=float, default=default.max_drop, metavar="X",
         help="points of mIoU that a mixed graph may lose (default: %(default)s)",
     )  # fmt: skip
@@ -133,7 +138,8 @@ def parse(argv: list[str] | None) -> Options:
     )  # fmt: skip
     _add_tensorrt(p.add_argument_group("TensorRT"), default)
     p.set_defaults(precision=default.precision)
-    return Options(**vars(p.parse_args(argv)))
+    values = vars(p.parse_args(argv))
+    return Options(**{**values, "exclude": tuple(values["exclude"])})
 
 
 def _add_tensorrt(group: Any, default: Options) -> None:

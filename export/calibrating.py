@@ -59,21 +59,32 @@ def shipped(options: Options, origin: Origin) -> Calibrated | None:
     """What stands beside the source file; None where there is nothing and INT8 is not asked for."""
     ranges, folder = beside(origin.path)
     quantizes = options.precision in ("int8", "mixed")
-    if options.input_size is not None and ranges.is_file():
+    present = _is_file(ranges)
+    if options.input_size is not None and present:
         own = load_spec(origin.path.with_suffix(".json")).input_size
         if own != origin.spec.input_size:
             _tell_other_size(own, origin.spec.input_size, quantizes)
             return None
-    if not quantizes and not ranges.is_file():
+    if not quantizes and not present:
         tell("no calibration data: the INT8 graphs are left out (give --data to have them)")
         return None
-    found = load(shipped_ranges(ranges, origin.digest, origin.spec), folder, origin.spec)
+    found = load(
+        shipped_ranges(ranges if present else None, origin.digest, origin.spec), folder, origin.spec
+    )
     if options.precision == "mixed" and not found.mixed:
         raise UsageError(
             "--mixed searches on real frames, and no search ships with this model: add "
             "--data folder:DIR or --data camvid:DIR"
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; one whose name would be longer than the system allows is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _tell_other_size(own: Size, asked: Size, quantizes: bool) -> None:

@@ -22,8 +22,8 @@ from export.contract import INPUT, OUTPUT, require_contract
 from export.external_data import embed
 from export.graph import OPSET
 from export.naming import strip
+from export.source import MAX_BYTES, require_size
 
-MAX_BYTES = 512 * 2**20  # Xception-71 in FP32, the largest network here, has 170 MB
 MAX_NODES = 20_000  # Xception-71 has 300; a ResNet-152 quantized with Q/DQ has 2,000
 MAX_ELEMENTS = 2**30  # of one tensor; 256 channels of a 2048x1024 frame at stride 1 have 2**29
 OLDEST_OPSET = 13  # per-channel QuantizeLinear
@@ -55,11 +55,7 @@ def read_untrusted(path: Path, spec: ModelSpec | None = None) -> ModelProto:
 
 def _parse(path: Path) -> ModelProto:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise Refused(
-                f"{path} has {path.stat().st_size / 2**20:,.0f} MiB, the limit is "
-                f"{MAX_BYTES // 2**20}: a DeepLab has less; is it the right file?"
-            )
+        require_size(path)
         model: ModelProto = ModelProto.FromString(path.read_bytes())
     except OSError as error:
         raise Refused(f"{path} cannot be read ({error.strerror}): check the path") from error

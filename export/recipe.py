@@ -25,7 +25,7 @@ from export.graphs import add_graph, add_int8, add_mixed
 from export.half import largest_activation, to_half
 from export.mixing import search_mixed
 from export.progress import tell
-from export.source import Origin, find_origin, load_source
+from export.source import Origin, Source, export_checkpoint, find_origin, read_graph
 from export.targets import build_engines, require_library
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def build(options: Options) -> BuildResult:
     """Build the bundle that the options describe; replaces an older one as a whole."""
     started = time.perf_counter()
     origin = find_origin(options)
+    graph = read_graph(origin)  # before all else: it may be hostile
     out = options.out or Path("artifacts", origin.spec.name)
     # What can be known to fail is found out before minutes of work, not after.
     require_library(options.target)
@@ -52,7 +53,7 @@ def build(options: Options) -> BuildResult:
     golden = golden_frames(origin.spec)
     with writing_bundle(out) as writer:
         tell(f"reading {origin.path}")
-        source = load_source(origin, golden)
+        source = export_checkpoint(origin, golden) if graph is None else Source(graph, None)
         if source.parity is not None:
             name = f"checkpoint{origin.path.suffix}"
             writer.add_bytes(name, origin.path.read_bytes(), "checkpoint")
@@ -65,7 +66,7 @@ def build(options: Options) -> BuildResult:
         mixed = {}
         if found is not None:
             tell("INT8 graphs")
-            add_int8(writer, source.graph, found)
+            add_int8(writer, source.graph, found, options.exclude)
             required = options.precision == "mixed"
             mixed = add_mixed(writer, source.graph, found, options.max_drop, required)
         agreement = _add_golden(writer, origin.spec, golden)
@@ -73,7 +74,8 @@ def build(options: Options) -> BuildResult:
         engines = build_engines(
             Build(
                 writer, origin.spec, options.precision, options.plan_settings(), out,
-                options.depthwise_int8, options.preflights(), kept_float(mixed),
+                options.depthwise_int8, options.preflights(),
+                (*kept_float(mixed), *options.exclude),
             ),
             options.target,
         )  # fmt: skip
@@ -150,6 +152,7 @@ def _manifest(
         "source_sha256": origin.digest,
         "calibration": None if found is None else _calibration(found),
         "mixed": {"max_drop": options.max_drop, **mixed} if mixed else None,
+        "excluded": list(options.exclude),
         "golden_agreement": agreement,
         "platform": f"{platform.system()}-{platform.machine()}".lower(),
         "python": platform.python_version(),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from export.build_engine import Options
     from export.parity import Parity
 
+MAX_BYTES = 512 * 2**20  # Xception-71 in FP32, the largest network here, has 170 MB
+MAX_PIXELS = 2**26  # of a frame: 8192x8192
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -39,7 +42,7 @@ class Source:
 
 def find_origin(options: Options) -> Origin:
     """The file that the options name, and its spec at the size that they ask for; a missing file
-    or spec raises `Refused`."""
+    or spec, or one beyond all reason, raises `Refused`."""
     if options.onnx is not None:
         path = options.onnx
     elif options.checkpoint is not None:
@@ -49,6 +52,7 @@ def find_origin(options: Options) -> Origin:
 
         path = bundled(options.model or DEFAULT)
     try:
+        require_size(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise Refused(
@@ -58,15 +62,33 @@ def find_origin(options: Options) -> Origin:
     spec = load_spec(path.with_suffix(".json"))
     if options.input_size is not None:
         spec = replace(spec, input_size=options.input_size[1])
+    height, width = spec.input_size
+    if height * width > MAX_PIXELS:
+        raise Refused(f"{path.stem} is for frames of {height}x{width}: that is no camera's size")
     return Origin(path, digest, spec)
 
 
-def load_source(origin: Origin, frames: list[NDArray[np.uint8]]) -> Source:
-    """Read an ONNX file, or export a checkpoint and compare the graph with PyTorch on `frames`."""
-    if origin.path.suffix == ".onnx":
-        from export.intake import read_untrusted
+def require_size(path: Path) -> None:
+    """Raise `Refused` for a file that is too large to be read whole."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise Refused(
+            f"{path} has {size / 2**20:,.0f} MiB, the limit is {MAX_BYTES // 2**20}: a DeepLab has "
+            "less; is it the right file?"
+        )
 
-        return Source(read_untrusted(origin.path, origin.spec), None)
+
+def read_graph(origin: Origin) -> onnx.ModelProto | None:
+    """The graph of an ONNX file, checked; None of a checkpoint."""
+    if origin.path.suffix != ".onnx":
+        return None
+    from export.intake import read_untrusted
+
+    return read_untrusted(origin.path, origin.spec)
+
+
+def export_checkpoint(origin: Origin, frames: list[NDArray[np.uint8]]) -> Source:
+    """Export a checkpoint and compare the graph with PyTorch on `frames`."""
     from export.graph import export_graph
     from export.parity import compare
     from train.checkpoint import load_model
