@@ -1,7 +1,8 @@
 """The one preprocessing: a frame of any size becomes the model's uint8 input.
 
 Cast, transpose and normalisation are inside the graph (see `engines.spec.ModelSpec`); what is left
-is the resize rule, done by FFmpeg's swscale, which every device has through PyAV.
+is the resize rule, done by FFmpeg's swscale, which every device has through PyAV; `engines.stretch`
+tells it to a GPU.
 """
 
 from __future__ import annotations
