@@ -87,7 +87,7 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
     class Stream:
         def __init__(self) -> None:
             gpu.must_be_current()
-            self.handle = 77
+            self.handle = gpu.stream
 
         def synchronize(self) -> None:
             gpu.must_be_current()
@@ -219,7 +219,7 @@ def fake_cuda_core(gpu: FakeGpu) -> ModuleType:
             return self.time - other.time
 
     class Stream:
-        handle = 77
+        handle = gpu.stream
 
         def sync(self) -> None:
             gpu.synchronise()

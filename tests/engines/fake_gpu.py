@@ -16,6 +16,8 @@ Work = Callable[[], None]
 class FakeGpu:
     """Memory by address, a queue of work, and a log of what was launched, for all fakes."""
 
+    stream = 77
+
     def __init__(self) -> None:
         self.memory: dict[int, bytearray] = {}
         self.pinned: dict[int, Any] = {}  # address -> what keeps the host's memory alive
@@ -107,7 +109,7 @@ class FakeLibcuda:
         self.gpu, self.broken = gpu, broken
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
-        assert (stream.value, mode) == (77, 1)
+        assert (stream.value, mode) == (self.gpu.stream, 1)
         self.gpu.must_be_current()
         if self.broken == "begin":
             return 1

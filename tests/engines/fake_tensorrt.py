@@ -217,7 +217,7 @@ class Context:
     def execute_async_v3(self, stream: int) -> bool:
         gpu = self.library.gpu
         gpu.must_be_current()
-        assert stream == 77
+        assert stream == gpu.stream
         capturing = gpu.capturing is not None
         if self.library.broken == "enqueue" or (self.library.broken == "capture" and capturing):
             self.engine.runtime.log.log(Severity.ERROR, "[Error] CUDA error 700")
