@@ -55,9 +55,13 @@ def kernels(place: Place) -> list[Command]:
 
 
 def marked(mark: str) -> list[str]:
-    """The test files that bear a mark; others would only be imported."""
+    """The test files that bear a mark, or whose `device` (tests/conftest.py) is a GPU, too.
+
+    Others would only be imported.
+    """
+    signs = [f"mark.{mark}", *(["device: Device"] if mark == "gpu" else [])]
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    wanted = [path for path in files if f"mark.{mark}" in path.read_text()]
+    wanted = [path for path in files if any(sign in path.read_text() for sign in signs)]
     return [str(path.relative_to(ROOT)) for path in wanted]
 
 
