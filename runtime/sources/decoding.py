@@ -57,4 +57,6 @@ def rgb(picture: av.VideoFrame, converter: VideoReformatter) -> Image:
 
 def reason(error: BaseException) -> str:
     """The system's or FFmpeg's words for an error, without the file name."""
+    if isinstance(error, av.error.ExitError):  # PyAV's time-out, which interrupts FFmpeg
+        return "nothing came in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

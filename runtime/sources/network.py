@@ -113,18 +113,19 @@ def _failure(error: av.FFmpegError | OSError) -> SourceFailed:
     """Why it did not open: `Lost` if that may pass."""
     if isinstance(error, av.error.HTTPUnauthorizedError):
         return SourceFailed(
-            "it refuses the user or password: write them into the address as "
-            "scheme://user:password@host/, with %40 for an @"
+            "it refuses the user or password: write them before the host's name, as in "
+            "user:password@host, with %40 for an @"
         )
     if isinstance(error, av.error.HTTPForbiddenError):
         return SourceFailed("it forbids this address to this user")
     if isinstance(error, av.error.HTTPNotFoundError):
         return Lost("it has nothing at this path: see the camera's manual for the right one")
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
         return Lost("what it sends is no video that FFmpeg can read")
     known = {
         errno.ECONNREFUSED: "nothing answers at that port: is the camera on, and the port right?",
         errno.EIO: "it is not found or broke off: check the host's name with ping",
         errno.ETIMEDOUT: "it did not answer in time",
+        errno.EINVAL: "it sends, or redirects to, what no camera does: a playlist, a local file",
     }
     return Lost(known.get(error.errno or 0) or redact(reason(error)))
