@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engines.borrowed_device import borrow
 from engines.device import Device, open_device
 from engines.spec import Colour
 from tests.host_shim.host_device import HostDevice
@@ -38,10 +39,17 @@ def host_device(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., HostD
     return lambda seed=1: HostDevice(compiled, seed)
 
 
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[Device]:
-    """The GPU of this machine, for tests marked `gpu`."""
+@pytest.fixture(scope="session")
+def opened_gpu() -> Iterator[Device]:
     device = open_device()
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def real_gpu(opened_gpu: Device) -> Iterator[Device]:
+    """The GPU of this machine, for tests marked `gpu`; what one allocates is freed after it."""
+    device = borrow(opened_gpu)
     yield device
     device.close()
 
@@ -50,7 +58,7 @@ def gpu() -> Iterator[Device]:
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """A device whose kernels are compiled for the host; and then the GPU, where there is one."""
     if request.param == "gpu":
-        yield request.getfixturevalue("gpu")
+        yield request.getfixturevalue("real_gpu")
     else:
         shim = request.getfixturevalue("host_device")()
         yield shim

@@ -75,33 +75,33 @@ def assert_parity(gpu: Device, case: Case, params: CrfParams) -> None:
 @every_setting
 @pytest.mark.parametrize("kind", ["smooth", "textured", "dark", "noise", "constant"])
 def test_equals_the_oracle(
-    gpu: Device, scene: Callable[..., Case], kind: str, params: CrfParams
+    real_gpu: Device, scene: Callable[..., Case], kind: str, params: CrfParams
 ) -> None:
-    assert_parity(gpu, scene(kind, 360, 480), params)
+    assert_parity(real_gpu, scene(kind, 360, 480), params)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 11, 21, 150, 254])
-def test_any_number_of_classes(gpu: Device, scene: Callable[..., Case], classes: int) -> None:
-    assert_parity(gpu, scene("textured", 121, 163, classes), SETTINGS["49/5"])
+def test_any_number_of_classes(real_gpu: Device, scene: Callable[..., Case], classes: int) -> None:
+    assert_parity(real_gpu, scene("textured", 121, 163, classes), SETTINGS["49/5"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (301, 1), (720, 1280)], ids=str)
-def test_any_size(gpu: Device, scene: Callable[..., Case], size: tuple[int, int]) -> None:
-    assert_parity(gpu, scene("textured", *size), replace(SETTINGS["49/5"], iterations=2))
+def test_any_size(real_gpu: Device, scene: Callable[..., Case], size: tuple[int, int]) -> None:
+    assert_parity(real_gpu, scene("textured", *size), replace(SETTINGS["49/5"], iterations=2))
 
 
 @every_setting
 def test_many_runs_give_the_same_bits(
-    gpu: Device, scene: Callable[..., Case], params: CrfParams
+    real_gpu: Device, scene: Callable[..., Case], params: CrfParams
 ) -> None:
     """Full contention (one colour) and none (noise), interleaved, on one CRF and on a fresh one."""
     cases = [scene(kind, 240, 320, 21) for kind in ("constant", "noise", "textured")]
-    first = CudaCrf((240, 320), 21, params, gpu)
+    first = CudaCrf((240, 320), 21, params, real_gpu)
     expected = []
     for case in cases:
         first.run(*case)
         expected.append(first.marginals())
-    for crf in (first, CudaCrf((240, 320), 21, params, gpu)):
+    for crf in (first, CudaCrf((240, 320), 21, params, real_gpu)):
         for _ in range(5):
             for case, marginals in zip(cases, expected, strict=True):
                 crf.run(*case)
