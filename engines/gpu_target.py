@@ -7,7 +7,7 @@ from engines.device import open_device
 from engines.failures import DeviceMissing, Failure
 from engines.plan_check import checked_plan
 from engines.plan_sidecar import environment
-from engines.tensorrt_runtime import LIBRARIES, load_library
+from engines.tensorrt_runtime import LIBRARIES, load_library, require_support
 
 
 def choose_gpu_target(bundle: Bundle, precision: str = "auto") -> tuple[str | None, str]:
@@ -32,9 +32,11 @@ def _gpu_for(bundle: Bundle, target: str, precision: str) -> str:
     """The GPU that runs the target's plan; a `Failure` says why none does."""
     if precision == "auto":
         precision, _ = bundle.choose_precision(target)
-    here = environment(load_library(target).__name__)
+    trt = load_library(target)
+    here = environment(trt.__name__)
     if here.gpu is None:
         raise DeviceMissing("no NVIDIA GPU here")
+    require_support(trt, here)
     checked_plan(bundle, target, precision, here)
     device = open_device()
     device.close()

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from engines.failures import DeviceMissing
+from engines.plan_sidecar import Environment
 
 LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 REMEDIES = {
@@ -29,6 +30,20 @@ def load_library(target: str) -> ModuleType:
         else:
             reason = f"{name} does not load ({str(error).splitlines()[0]})"
         raise DeviceMissing(f"{reason}; {REMEDIES[target]}") from None
+
+
+def require_support(trt: ModuleType, here: Environment) -> None:
+    """Raise `DeviceMissing` if the library names the GPUs that it is for, and this is none of them.
+
+    TensorRT for RTX does: not Hopper (9.0), for example, nor a Jetson's (8.7, 11.0).
+    """
+    known, capability = getattr(trt, "ComputeCapability", None), here.compute_capability
+    if known is None or capability is None or hasattr(known, f"SM{capability.replace('.', '')}"):
+        return
+    raise DeviceMissing(
+        f"{trt.__name__} {trt.__version__} is not for {here.gpu} (compute capability {capability}):"
+        " use --target tensorrt"
+    )
 
 
 def error_log(trt: ModuleType) -> Any:

@@ -20,7 +20,7 @@ from engines.plan_context import PlanContext
 from engines.plan_sidecar import Environment, PlanSidecar, environment, rebuild_command, remarks
 from engines.runtime_cache import RuntimeCache
 from engines.spec import ModelSpec
-from engines.tensorrt_runtime import load_library
+from engines.tensorrt_runtime import load_library, require_support
 
 
 class TensorRtSession:
@@ -209,6 +209,7 @@ def open_tensorrt(
     """
     trt = load_library(target)
     here = environment(trt.__name__)
+    require_support(trt, here)
     file, sidecar = checked_plan(bundle, target, precision, here)
     rebuild = rebuild_command(bundle.root, target, precision)
     try:

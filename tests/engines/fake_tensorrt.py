@@ -86,6 +86,8 @@ class FakeLibrary:
             "Runtime": lambda log: Runtime(self, log),
         }
         if self.flavour == "rtx":
+            capabilities = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
+            members["ComputeCapability"] = SimpleNamespace(**dict.fromkeys(capabilities))
             members["CudaGraphStrategy"] = SimpleNamespace(DISABLED=0, WHOLE_GRAPH_CAPTURE=1)
             strategies = SimpleNamespace(LAZY=0, EAGER=1, NONE=2)
             members["DynamicShapesKernelSpecializationStrategy"] = strategies

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engines import plan_sidecar
 from engines.bundle import Bundle, BundleWriter, Golden, writing_bundle
+from engines.gpu_facts import GpuFacts
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.plan_sidecar import HashedFile, PlanOptions, PlanSidecar, environment
@@ -35,7 +37,11 @@ def network(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def use(flavour: str, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
+    """A TensorRT, installed; the machine of the one for RTX is a desktop."""
     library = FakeLibrary(flavour, gpu, network)
+    if flavour == "rtx":
+        facts = GpuFacts("RTX 4070", "8.9", "12.6")
+        monkeypatch.setattr(plan_sidecar, "probe_gpu", lambda index: facts)
     monkeypatch.setitem(sys.modules, library.name, library.module())
     return library
 
@@ -59,11 +65,13 @@ def build(
         source = writer.add_bytes("fp16.onnx", b"graph", "onnx", precision="fp16")
         facts = {"precision": "fp16", "target": target}
         file = writer.add_bytes("fp16.plan", data or plan((1, 8)), "plan", **facts)
+        here = environment(library.name)
+        assert here.compute_capability is not None
         sidecar = PlanSidecar(
             target,
             "fp16",
-            environment(library.name),
-            ("8.7",),
+            here,
+            (here.compute_capability,),
             HashedFile(file.name, file.sha256),
             HashedFile(source.name, source.sha256),
             (1, 1, 8),
