@@ -122,34 +122,33 @@ class Place:
 
 
 def prepare(place: Place) -> list[Command]:
-    """How the wheels' environment is made."""
+    """How the environment of the parts is made, or that the one there has what every part needs."""
     if place.wheels is None:
         return [place.run("-c", "import numpy, onnxruntime, av, PIL, engines._native, crf._native")]
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        str(place.python),
-        "install",
-        "-q",
-        "--no-index",
-    )
-    alone = (*pip, "--no-deps", "--no-build-isolation")
     wheels = sorted(str(path) for path in place.wheels.glob("*.whl"))
-    sources = sorted(str(path) for path in place.wheels.glob("*.tar.gz"))
     if not wheels:
         raise DeviceMissing(f"{place.wheels} holds no wheels: --list-wheels prints how to get them")
     link = f"from pathlib import Path; Path({str(_site(place.venv))!r}, 'parent.pth').write_text"
-    path = (("PATH", place.path),)
     return [
         Command((sys.executable, "-m", "venv", "--clear", "--without-pip", str(place.venv))),
         Command((sys.executable, "-c", f"{link}({parent_packages()!r})")),
-        Command((*alone, *wheels)),
-        # What is not essential may fail to compile: the parts that want it will say so.
-        *(Command((*alone, source), path, accepted=(0, 1)) for source in sources),
-        Command((*alone, "-e", str(ROOT)), path),
+        Command((*pip(place), *wheels)),
+        Command((*pip(place), "-e", str(ROOT))),
     ]
+
+
+def compile_sources(place: Place) -> list[Command]:
+    """What there are no wheels of; the parts that can do without come first."""
+    sources = sorted(place.wheels.glob("*.tar.gz")) if place.wheels else []
+    if not sources:
+        raise DeviceMissing("not needed: there is no --wheels with packages to compile")
+    return [Command((*pip(place), str(source))) for source in sources]
+
+
+def pip(place: Place) -> tuple[str, ...]:
+    """An installation into the environment, of exactly what is named, with this Python's pip."""
+    words = (sys.executable, "-m", "pip", "--python", str(place.python), "install", "-q")
+    return (*words, "--no-index", "--no-deps", "--no-build-isolation")
 
 
 def parent_packages() -> str:

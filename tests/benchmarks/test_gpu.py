@@ -17,7 +17,14 @@ import pytest
 from benchmarks import gpu, gpu_parts, gpu_place
 from benchmarks.gpu_page import slug, write_page
 from benchmarks.gpu_parts import PARTS, Part
-from benchmarks.gpu_place import Command, Place, download_lines, parent_packages, prepare
+from benchmarks.gpu_place import (
+    Command,
+    Place,
+    compile_sources,
+    download_lines,
+    parent_packages,
+    prepare,
+)
 from benchmarks.gpu_run import Outcome, State, run_part
 from engines import gpu_facts
 from engines.failures import DeviceMissing
@@ -102,6 +109,15 @@ def test_a_failed_part_does_not_stop_the_others(
     assert "| engines says no" in told
     assert "1 failed, 1 not possible here, 1 ok" in told
     assert json.loads(out.read_text())["never_ran"] == ["bad", "lacking"]
+
+
+def test_an_accepted_exit_code_is_no_failure(place: Place) -> None:
+    """The doctor ends with 4 where no model can run: that is what it found, not what it lacks."""
+
+    def commands(place: Place) -> list[Command]:
+        return [place.run("-c", "raise SystemExit(4)", accepted=(0, 3, 4))]
+
+    assert run_part(Part("doctor", "", 60, commands), place, 60).status == "ok"
 
 
 def test_what_went_well_is_not_done_twice(
@@ -337,6 +353,10 @@ def test_wheels_join_the_machines_own_packages(tmp_path: Path) -> None:
     place = Place(tmp_path, None, wheels)
     *commands, project = prepare(place)
     assert project.words[-2:] == ("-e", str(ROOT))
+    with pytest.raises(DeviceMissing, match="not needed"):
+        compile_sources(place)
+    (wheels / "pycuda-1.tar.gz").touch()
+    assert compile_sources(place)[0].words[-1] == str(wheels / "pycuda-1.tar.gz")
     for command in commands:
         subprocess.run(command.words, check=True, capture_output=True)
     line = [
