@@ -158,6 +158,8 @@ def watch(
         )
     drift = Drift(InputStatistics.from_json(bundle.read(file)), tell)
     probe = bundle.manifest.find("probe", precision=session.precision)
+    if probe is not None and session.target == "openvino":
+        return drift, None, "of light and colours (of clipping, too, with --target cpu)"
     if probe is None or session.target != "cpu":
         return drift, None, f"of light and colours ({session.precision} tells of no clipping)"
     probed = ProbedSession(session, bundle.read(probe), drift.clipped)

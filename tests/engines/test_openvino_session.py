@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engines import openvino_session
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Refused
+from engines.labels import upsample_argmax
 from engines.openvino_session import OpenVinoSession
 from engines.session import open_session
 
@@ -145,6 +146,30 @@ def test_ctrl_c_is_a_keyboard_interrupt(tiny_bundle: Path, when: str) -> None:
     rest, _ = process.communicate(timeout=GUARD)
     assert rest == "interrupted\n"
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_the_bundled_model_gives_onnxruntime_s_labels(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from export.build_engine import main
+
+    root = tmp_path / "bundle"
+    assert main(["--int8", "--target", "openvino", "--out", str(root)]) == 0
+    bundle = Bundle.open(root)
+    golden = bundle.golden()
+    size = bundle.spec.input_size
+    for precision, least in (("fp32", 0.9999), ("fp16", 0.998), ("int8", 0.99)):
+        with (
+            open_session(bundle, precision, "cpu") as onnxruntime,
+            open_session(bundle, precision, "openvino") as session,
+        ):
+            for item in golden:
+                frames = item.frame[None]
+                wanted, found = (
+                    upsample_argmax(s.run(frames)[0], size) for s in (onnxruntime, session)
+                )
+                assert np.mean(wanted == found) >= least, precision
 
 
 @needs_openvino
