@@ -40,7 +40,7 @@ def checked_plan(
     if reasons:
         raise Refused(
             f"{bundle.root / file.name} is not for this machine or model: {'; '.join(reasons)}; "
-            f"build it again: {rebuild}"
+            f"build it again: {rebuild_command(bundle.root, target, precision, sidecar)}"
         )
     return file, sidecar
 

@@ -185,10 +185,26 @@ def check_profile(sidecar: PlanSidecar, spec: ModelSpec) -> Iterator[str]:
         yield f"its batches are {list(sidecar.batch)}, and one frame must be possible"
 
 
-def rebuild_command(bundle: Path, target: str, precision: str) -> str:
-    """What to type to build the plan again on this machine, from the graphs in the bundle."""
-    script = ("python", "export/build_engine.py", f"--{precision}")
-    return shlex.join([*script, "--bundle", str(bundle), "--target", target])
+def rebuild_command(
+    bundle: Path, target: str, precision: str, built: PlanSidecar | None = None
+) -> str:
+    """What to type to build a plan again on this machine, from the graphs in the bundle; as it was
+    `built`, where that is known."""
+    words = ["python", "export/build_engine.py", f"--{precision}", "--bundle", str(bundle)]
+    return shlex.join([*words, "--target", target, *(_flags(built) if built else ())])
+
+
+def _flags(built: PlanSidecar) -> Iterator[str]:
+    """export/build_engine.py's, for the same profile and options."""
+    if built.batch != (1, 1, 1):
+        yield from ("--batch", ":".join(map(str, built.batch)))
+    if built.size[0] != built.size[2]:
+        yield from ("--input-size", ":".join(f"{height}x{width}" for height, width in built.size))
+    yield from ("--workspace-mb", str(built.options.workspace_mb))
+    if built.options.optimization_level is not None:
+        yield from ("--optimisation-level", str(built.options.optimization_level))
+    if built.options.hardware_compatibility == "ampere-plus":
+        yield "--hardware-compatible"
 
 
 def _mismatches(sidecar: PlanSidecar, here: Environment) -> Iterator[str]:

@@ -211,7 +211,7 @@ def open_tensorrt(
     here = environment(trt.__name__)
     require_support(trt, here)
     file, sidecar = checked_plan(bundle, target, precision, here)
-    rebuild = rebuild_command(bundle.root, target, precision)
+    rebuild = rebuild_command(bundle.root, target, precision, sidecar)
     try:
         session = TensorRtSession(trt, bundle.read(file), sidecar, here, bundle.spec, device)
     except Refused as error:

@@ -174,3 +174,22 @@ def test_the_rebuild_command_is_safe_to_paste(name: str) -> None:
 
     words = shlex.split(rebuild_command(Path(name), "tensorrt", "fp16"))
     assert words[-4:] == ["--bundle", name, "--target", "tensorrt"]
+
+
+def test_the_rebuild_command_asks_for_the_same_profile_and_options() -> None:
+    plain = rebuild_command(Path("b"), "tensorrt", "fp16", replace(SIDECAR, batch=(1, 1, 1)))
+    assert plain.endswith("--bundle b --target tensorrt --workspace-mb 1024 --optimisation-level 3")
+    built = replace(
+        SIDECAR,
+        size=((90, 120), (360, 480), (720, 960)),
+        options=PlanOptions(512, hardware_compatibility="ampere-plus"),
+    )
+    command = rebuild_command(Path("b"), "tensorrt", "fp16", built)
+    assert command.endswith(
+        "--target tensorrt --batch 1:1:8 --input-size 90x120:360x480:720x960 --workspace-mb 512 "
+        "--hardware-compatible"
+    )
+    from export.build_engine import parse
+
+    for line in (plain, command):
+        assert parse(line.split()[2:]).bundle == Path("b")
