@@ -111,12 +111,12 @@ def run_commands(commands: Sequence[Command], place: Place, name: str, seconds: 
             output.write(f"$ {shlex.join(command.words)}\n")
             output.flush()
             code = run_one(command, place, output, max(end - time.monotonic(), 1))
+            if code is None:
+                raise CommandFailed(f"did not end within {seconds:.0f} s", log)
             if code in command.accepted:
                 continue
             if code == command.lacking:
                 raise DeviceMissing(printed(log)[-1].removeprefix("error: "))
-            if code is None:
-                raise CommandFailed(f"did not end within {seconds:.0f} s", log)
             words = without_folders(shlex.join(command.words))
             raise CommandFailed(f"exit code {code}: {words}", log)
 
