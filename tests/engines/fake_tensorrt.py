@@ -127,8 +127,8 @@ class Engine:
     device_memory_size_v2 = 90_000_000
 
     def __init__(self, runtime: Runtime, facts: dict[str, Any]) -> None:
-        self.runtime, self.facts = runtime, facts
-        self.library = runtime.library
+        # Nothing keeps what it came from alive: who frees in the wrong order is seen.
+        self.log, self.facts, self.library = runtime.log, facts, runtime.library
         self.names: list[str] = list(facts["tensors"])
         library = runtime.library
         if library.flavour != "10.3":  # it came after
@@ -150,7 +150,7 @@ class Engine:
     def create_execution_context(self, config: RuntimeConfig | None = None) -> Context | None:
         self.library.gpu.must_be_current()
         if self.library.broken == "context":
-            self.runtime.log.log(Severity.ERROR, "[Error] Requested amount of GPU memory (90 MB)")
+            self.log.log(Severity.ERROR, "[Error] Requested amount of GPU memory (90 MB)")
             return None
         if self.library.flavour == "rtx":
             assert config is not None
@@ -195,21 +195,22 @@ class RuntimeConfig:
 
 class Context:
     def __init__(self, engine: Engine, config: RuntimeConfig | None) -> None:
-        self.engine, self.library, self.config = engine, engine.library, config
+        self.log, self.facts, self.library = engine.log, engine.facts, engine.library
+        self.config = config
         self.count = 0
         self.addresses: dict[str, int] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        low, high = self.engine.facts["batch"]
+        low, high = self.facts["batch"]
         if name != "frames" or not low <= shape[0] <= high:
-            self.engine.runtime.log.log(Severity.ERROR, "[Error] not in the optimization profile")
+            self.log.log(Severity.ERROR, "[Error] not in the optimization profile")
             return False
         self.count = shape[0]
-        return list(shape[1:]) == [*self.engine.facts["size"], 3]
+        return list(shape[1:]) == [*self.facts["size"], 3]
 
     def get_tensor_shape(self, name: str) -> list[int]:  # Dims can be iterated over, no more
         assert name == "logits"
-        return [self.count, *self.engine.facts["logits"]]
+        return [self.count, *self.facts["logits"]]
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert not self.library.gpu.queue, "an address was changed under queued work"
@@ -222,7 +223,7 @@ class Context:
         assert stream == gpu.stream
         capturing = gpu.capturing is not None
         if self.library.broken == "enqueue" or (self.library.broken == "capture" and capturing):
-            self.engine.runtime.log.log(Severity.ERROR, "[Error] CUDA error 700")
+            self.log.log(Severity.ERROR, "[Error] CUDA error 700")
             return False
         self.library.log.append("captured" if capturing else f"enqueued {self.count}")
         if self.config is not None and self.config.cache is not None:
@@ -232,7 +233,7 @@ class Context:
         return True
 
     def compute(self, count: int, addresses: dict[str, int]) -> None:
-        shape = (count, *self.engine.facts["size"], 3)
+        shape = (count, *self.facts["size"], 3)
         data = self.library.gpu.read(addresses["frames"], int(np.prod(shape)))
         frames = np.frombuffer(data, np.uint8).reshape(shape)
         logits = np.stack([self.library.network(frame) for frame in frames])
