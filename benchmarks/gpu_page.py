@@ -52,6 +52,11 @@ def lines(place: Place, outcomes: list[Outcome], results: dict[str, Any]) -> Ite
     yield from table("Parts", ("part", "", "s", "", "sources"), parts(outcomes))
     engines = [data for name, data in results.items() if name.startswith("engines-")]
     yield from table("Engines", ("target", "precision", "MB", "build s", "layers"), built(engines))
+    found = {name: data for name, data in results.items() if name.startswith("verify-")}
+    head = ("target", "verdict", "pixels with FP32's label", "worst atrous layer, share of range")
+    yield from table("Verification", head, verified(found))
+    rows = results.get("report", {}).get("rows", [])
+    yield from table("Accuracy", ("target", "precision", "mIoU", "drop", "p50 ms"), accuracy(rows))
     speed = results.get("speed", {}).get("results", [])
     yield from table(
         "Against PyTorch and the CPU",
@@ -92,6 +97,26 @@ def built(engines: list[dict[str, Any]]) -> Rows:
     for engine in (row for data in engines for row in data["engines"] if row["built"]):
         size, seconds = f"{engine['bytes'] / 1e6:.1f}", f"{engine['seconds']:.1f}"
         yield engine["target"], engine["precision"], size, seconds, engine["layers"] or ""
+
+
+def verified(found: dict[str, Any]) -> Rows:
+    """Runs of export/verify.py."""
+    for name, data in found.items():
+        shares = ", ".join(f"{key} {share:.2%}" for key, share in data["label_agreement"].items())
+        worst = data["oracle_max_abs"]
+        told = "" if worst is None else f"{worst:.1e}"
+        yield name.removeprefix("verify-"), data["verdict"], shares, told
+
+
+def accuracy(rows: list[dict[str, Any]]) -> Rows:
+    """What ships, of the accuracy report."""
+    for each in rows:
+        if each["shipped"] and not each["crf"]:
+            time = each["p50_ms"]
+            yield (
+                each["target"], each["precision"], f"{each['miou']:.2f}", f"{each['drop']:.2f}",
+                "" if time is None else f"{time:.2f}",
+            )  # fmt: skip
 
 
 def against(rows: list[dict[str, Any]]) -> Rows:

@@ -99,7 +99,7 @@ def engines(precision: str) -> Commands:
                 "export/build_engine.py", f"--{precision}", "--bundle", place.bundle,
                 "--target", target, "--json", place.result(f"engines-{precision}-{target}"),
             )
-            for target in place.builders()
+            for target in place.required(place.builders())
         ]  # fmt: skip
 
     return commands
@@ -107,16 +107,21 @@ def engines(precision: str) -> Commands:
 
 def tensorrt_tests(place: Place) -> list[Command]:
     """On a GPU those that run plans, too."""
-    place.builders()
+    place.required(place.builders())
     required = {"REQUIRE_TENSORRT": "1"} | ({"REQUIRE_GPU": "1"} if place.gpu else {})
     choice = "tensorrt" if place.gpu else "tensorrt and not gpu"
     return [pytest(place, "tensorrt", choice, **required)]
 
 
 def verify(place: Place) -> list[Command]:
-    """Layer by layer, against PyTorch."""
-    page = ("--json", place.result("verify"), "--html", place.out / "verify.html")
-    return [place.run("export/verify.py", "--bundle", place.bundle, *page)]
+    """Layers and graphs against PyTorch, and the engines of every TensorRT that works here."""
+    return [
+        place.run(
+            "export/verify.py", "--bundle", place.bundle, "--target", target,
+            "--json", place.result(f"verify-{target}"), "--html", place.out / f"{target}.html",
+        )
+        for target in place.builders() or ["cpu"]
+    ]  # fmt: skip
 
 
 def report(place: Place) -> list[Command]:
@@ -152,7 +157,7 @@ def stream(place: Place) -> list[Command]:
             "--target", target, "--precision", "fp16", "--frames", "300",
             "--json", place.result(f"stream-{target}"),
         )
-        for target in place.targets()
+        for target in place.required(place.targets())
     ]  # fmt: skip
 
 

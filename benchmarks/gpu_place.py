@@ -99,26 +99,27 @@ class Place:
         return found
 
     def targets(self) -> list[str]:
-        """The TensorRT libraries that can run plans here.
-
-        Raises:
-            DeviceMissing: None can; with the reason for each.
-        """
+        """The TensorRT libraries that can run plans here."""
         verdicts = self.doctor["targets"]
-        found = [name for name in PLAN_TARGETS if verdicts[name]["runs"]]
-        if not found:
-            reasons = "; ".join(f"{name}: {verdicts[name]['why']}" for name in PLAN_TARGETS)
-            raise DeviceMissing(reasons)
-        return found
+        return [name for name in PLAN_TARGETS if verdicts[name]["runs"]]
 
     def builders(self) -> list[str]:
         """Those that can build plans, which TensorRT for RTX does without a GPU, too."""
         if self.gpu is not None:
             return self.targets()
-        libraries = self.doctor["platform"]["libraries"]
-        if libraries["tensorrt_rtx"]["version"] is None:
-            raise DeviceMissing("TensorRT for RTX, which builds without a GPU, is not installed")
-        return ["tensorrt-rtx"]
+        library = self.doctor["platform"]["libraries"]["tensorrt_rtx"]
+        return [] if library["version"] is None else ["tensorrt-rtx"]
+
+    def required(self, found: list[str]) -> list[str]:
+        """The same, at least one.
+
+        Raises:
+            DeviceMissing: There is none; with the reason for each library.
+        """
+        if found:
+            return found
+        verdicts = self.doctor["targets"]
+        raise DeviceMissing("; ".join(f"{name}: {verdicts[name]['why']}" for name in PLAN_TARGETS))
 
 
 def prepare(place: Place) -> list[Command]:

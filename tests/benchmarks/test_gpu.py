@@ -255,13 +255,17 @@ def test_plans_are_built_by_what_works(place: Place) -> None:
     assert [words[-3] for words in (c.words for c in engines.commands(place))] == [
         "tensorrt", "tensorrt-rtx",
     ]  # fmt: skip
-    here = dataclasses.replace(place, gpu=None)
+    here = Place(place.out, None)
     assert [c.words[-3] for c in engines.commands(here)] == ["tensorrt-rtx"]
+    (verify,) = [part for part in PARTS if part.name == "verify"]
+    assert len(verify.commands(place)) == 2
     doctor = json.loads(place.result("doctor").read_text())
     doctor["targets"] = {name: {"runs": False, "why": "not for 9.0"} for name in doctor["targets"]}
     place.result("doctor").write_text(json.dumps(doctor))
     with pytest.raises(DeviceMissing, match=r"tensorrt: not for 9.0; tensorrt-rtx: not for 9.0"):
         engines.commands(Place(place.out, H100))
+    (command,) = verify.commands(Place(place.out, H100))
+    assert command.words[command.words.index("--target") + 1] == "cpu"
     place.result("doctor").unlink()
     with pytest.raises(DeviceMissing, match="run --part doctor"):
         engines.commands(Place(place.out, H100))
@@ -281,11 +285,19 @@ def test_the_page_holds_what_was_measured(place: Place, tmp_path: Path) -> None:
     place.result("speed").write_text(json.dumps({"results": [row]}))
     place.result("engines-fp16-tensorrt").write_text(json.dumps({"engines": [engine]}))
     place.result("stream-tensorrt").write_text(json.dumps(stream))
+    verdict = {"verdict": "fine", "label_agreement": {"fp16": 0.9985}, "oracle_max_abs": 2.5e-6}
+    place.result("verify-tensorrt").write_text(json.dumps(verdict))
+    accuracy = {"target": "cpu", "precision": "int8", "miou": 73.83, "drop": 0.03, "p50_ms": 16.2}
+    shipped = accuracy | {"shipped": True, "crf": None}
+    tried = accuracy | {"shipped": False, "crf": None, "precision": "mixed"}
+    place.result("report").write_text(json.dumps({"rows": [shipped, tried]}))
     place.result("crf").write_text(json.dumps({"results": [row]}))  # of an earlier call
     outcomes = [
         Outcome("speed", "ok", 12.0),
         Outcome("engines-fp16", "ok", 31.0),
         Outcome("stream", "ok", 9.0),
+        Outcome("verify", "ok", 60.0),
+        Outcome("report", "ok", 70.0),
         Outcome("crf", "failed", 1.0, "exit code 1: a | b"),
     ]
     page = write_page(place, outcomes, tmp_path / "docs")
@@ -294,11 +306,14 @@ def test_the_page_holds_what_was_measured(place: Place, tmp_path: Path) -> None:
     for line in (
         "| tensorrt | fp16 | 5.2 | 31.2 | 58 in FP16 |",
         "| tensorrt-fp16 | torch-fp16-eager | 480x360 | 0.50 | 2.00 | 4.00x | 99.90% |",
+        "| tensorrt | fine | fp16 99.85% | 2.5e-06 |",
+        "| cpu | int8 | 73.83 | 0.03 | 16.20 |",
         "| tensorrt | 412.3 | 4.5 | 6.2 |",
         "| crf | failed | 1 | exit code 1: a \\| b |  |",
     ):
         assert line in text
     assert "pydensecrf" not in text
+    assert "mixed" not in text
     data = json.loads(page.with_suffix(".json").read_text())
     assert data["speed"]["results"] == [row]
     assert "crf" not in data
