@@ -96,6 +96,26 @@ def test_the_real_library_says_why_it_does_not_take_a_plan(build: Build) -> None
         PlanContext(load_library("tensorrt-rtx"), bundle.read(plan), bundle.spec, None)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("without_gpu")
+def test_a_real_plan_of_another_version_is_refused_before_a_gpu_is_looked_for(
+    build: Build, tmp_path: Path
+) -> None:
+    bundle = build("tensorrt-rtx", 1)
+    version = load_library("tensorrt-rtx").__version__
+    with writing_bundle(tmp_path / "another") as writer:
+        for file in bundle.manifest.files:
+            data = bundle.read(file)
+            if file.kind == "sidecar":
+                data = data.replace(version.encode(), b"1.2.3")
+            facts = {"precision": file.precision, "target": file.target}
+            writer.add_bytes(file.name, data, file.kind, **facts)
+        writer.finish(bundle.manifest)
+    other = Bundle.open(tmp_path / "another")
+    reason = f"built with tensorrt_rtx 1.2.3, here is {version}; build it again: python export"
+    with pytest.raises(Refused, match=reason):
+        open_tensorrt(other, "fp32", "tensorrt-rtx")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("target", LIBRARIES)
 def test_a_real_plan_gives_onnxruntimes_logits(
