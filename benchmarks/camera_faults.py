@@ -107,7 +107,7 @@ def changes_size(viewer: Viewer) -> None:
     viewer.send(HEADER)
     while True:
         for size in ((48, 64), (80, 96), (32, 32)):
-            viewer.frames(30, size)
+            viewer.frames(10, size)
 
 
 def half_pictures(viewer: Viewer) -> None:

@@ -35,7 +35,7 @@ from runtime.redaction import redact
 from runtime.slot import Ended, Slot
 from runtime.source import Image
 from runtime.sources.capture import Capture, Picture
-from runtime.sources.decoding import rgb
+from runtime.sources.decoding import rgb_view
 from runtime.sources.feed import Feed, Lost
 from runtime.sources.v4l2 import offers
 
@@ -130,7 +130,7 @@ def _serve(control: socket.socket, memory: Outlet, capture: Capture, slot: Slot[
             picture = slot.take()
         except Ended:
             return
-        image = rgb(picture.frame, converter)
+        image = rgb_view(picture.frame, converter)
         memory.put(image)
         said = {
             "size": image.shape[:2],

@@ -1,4 +1,4 @@
-"""An RTSP server for tests, run by the system's Python, which has GStreamer's bindings.
+"""An RTSP server for tests and benchmarks, run by the system's Python with GStreamer.
 
     /usr/bin/python3 rtsp_server.py PORT 'PIPELINE with a payloader pay0' [USER PASSWORD]
 
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import sys
 
-import gi
+import gi  # type: ignore[import-not-found]  # the system's
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import (  # type: ignore[import-not-found]  # noqa: E402
+    GLib,
+    Gst,
+    GstRtsp,
+    GstRtspServer,
+)
 
 
 def main(port: str, pipeline: str, *credentials: str) -> None:
@@ -36,16 +41,15 @@ def _protect(
     user: str,
     password: str,
 ) -> None:
-    """Let in only who knows the password (basic and digest)."""
+    """Let in only who knows the password (digest)."""
     auth = GstRtspServer.RTSPAuth()
-    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.BASIC | GstRtsp.RTSPAuthMethod.DIGEST)
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
     permissions = GstRtspServer.RTSPPermissions()
     permissions.add_permission_for_role("viewer", "media.factory.access", True)
     permissions.add_permission_for_role("viewer", "media.factory.construct", True)
     factory.set_permissions(permissions)
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
     auth.add_digest(user, password, token)
     server.set_auth(auth)
 
