@@ -25,7 +25,8 @@ TARGETS = (*CPU_TARGETS, "tensorrt", "tensorrt-rtx")
 class BundleFile:
     """One file of a bundle.
 
-    `kind` is checkpoint, onnx, plan, sidecar, golden-frame, golden-labels, report or crf-report;
+    `kind` is checkpoint, onnx, plan, sidecar, plan-source (a graph written for one plan alone),
+    golden-frame, golden-labels, report or crf-report;
     of calibration: ranges, try, choice, mixed, mixed-plot, calibration-input, and probe, a graph
     that shows what clips. `flavour` is u8 or s8 for INT8 graphs; `target` is set for plans, their
     sidecars, and graphs made for one target alone.

@@ -94,7 +94,7 @@ def export_checkpoint(origin: Origin, frames: list[NDArray[np.uint8]]) -> Source
     from train.checkpoint import load_model
     from train.deployable import Deployable
 
-    network, spec = load_model(origin.path)
-    model = Deployable(network, spec).eval()
-    graph = export_graph(model, spec)
+    network, _ = load_model(origin.path)
+    model = Deployable(network, origin.spec).eval()
+    graph = export_graph(model, origin.spec)
     return Source(graph, compare(graph, model, frames))
