@@ -11,11 +11,9 @@ from train.checkpoint import fill, read_weights
 from train.deployable import Normalise
 from train.family import build_model
 
-CUDA_PEERS = ("torch-fp16-eager", "torch-fp16-compiled")
-
 
 def cuda_peer(name: str, bundle: Bundle) -> Contender:
-    """One of CUDA_PEERS, at its best: channels_last, cuDNN's choice by time, CUDA graphs.
+    """Named as in gpu_speed.PEERS, at its best: channels_last, cuDNN's choice by time, CUDA graphs.
 
     As everybody's, its run is from a frame in the host's memory to logits there.
     """

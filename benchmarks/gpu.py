@@ -124,7 +124,7 @@ def run(options: Options) -> Result:
     state = State(place.out / "state.json")
     run_all(parts, place, state, options)
     found = [state.outcomes[part.name] for part in parts if part.name in state.outcomes]
-    never = [part.name for part in parts if never_ran(part, state.outcomes, options.rehearse)]
+    never = [told for part in parts if (told := never_ran(part, state.outcomes, options.rehearse))]
     if options.rehearse:
         return Result(None, found, never)
     page = write_page(place, list(state.outcomes.values()), options.docs)
@@ -185,9 +185,12 @@ def done(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.status == "ok"
 
 
-def never_ran(part: Part, outcomes: dict[str, Outcome], rehearse: bool) -> bool:
-    """Whether the part's own commands have not run to their end here."""
-    return not done(outcomes.get(part.name)) or (rehearse and part.rehearsal is not part.commands)
+def never_ran(part: Part, outcomes: dict[str, Outcome], rehearse: bool) -> str:
+    """What of a part nobody has seen run here, "" if nothing."""
+    outcome = outcomes.get(part.name)
+    if not done(outcome):
+        return f"{part.name} ({outcome.status if outcome else 'not reached'})"
+    return f"{part.name} ({part.left})" if rehearse and part.left else ""
 
 
 def show(result: Result) -> None:
@@ -199,7 +202,7 @@ def show(result: Result) -> None:
     counts = Counter(part.status for part in result.parts)
     print(", ".join(f"{count} {status}" for status, count in counts.items()))
     if result.never_ran:
-        print(f"never ran to the end here: {', '.join(result.never_ran)}")
+        print(f"never ran here: {', '.join(result.never_ran)}")
     if result.page:
         print(f"results: {result.page}")
 

@@ -27,6 +27,7 @@ class Part:
         seconds: The most it may take.
         commands: Its processes, run in order until one fails.
         rehearsal: The same on a machine without a GPU, as far as it goes.
+        left: What the rehearsal leaves out, "" if nothing.
         asked: Whether it runs only if it is named.
     """
 
@@ -35,6 +36,7 @@ class Part:
     seconds: int
     commands: Commands
     rehearsal: Commands | None = None
+    left: str = "all of it"
     asked: bool = False
 
 
@@ -167,22 +169,32 @@ def train(place: Place) -> list[Command]:
     return [place.run(*words, "--json", place.result("train"))]
 
 
+def anywhere(name: str, what: str, seconds: int, commands: Commands, left: str = "") -> Part:
+    """A part that is rehearsed by its own commands."""
+    return Part(name, what, seconds, commands, commands, left)
+
+
 PARTS = (
-    Part("environment", "Python, packages and the compiled core", 600, prepare, prepare),
-    Part("sources", "packages without wheels compile", 300, compile_sources, compile_sources),
-    Part("doctor", "what this machine is", 60, doctor, doctor),
-    Part("kernels", "CUDA kernels compile with nvcc", 120, kernels, kernels),
-    Part("gpu-tests", "tests on the GPU", 300, gpu_tests, gpu_tests_collected),
-    Part("bundle", "the bundle's graphs", 240, bundle, bundle),
+    anywhere("environment", "Python, packages and the compiled core", 600, prepare),
+    anywhere("sources", "packages without wheels compile", 300, compile_sources),
+    anywhere("doctor", "what this machine is", 60, doctor),
+    anywhere("kernels", "CUDA kernels compile with nvcc", 120, kernels),
+    Part("gpu-tests", "tests on the GPU", 300, gpu_tests, gpu_tests_collected, "all but importing"),
+    anywhere("bundle", "the bundle's graphs", 240, bundle),
     *(
-        Part(f"engines-{p}", f"TensorRT plans in {p}", 240, engines(p), engines(p))
-        for p in PRECISIONS
+        anywhere(
+            f"engines-{precision}", f"TensorRT plans in {precision}", 240, engines(precision),
+            "plans of TensorRT itself",
+        )
+        for precision in PRECISIONS
     ),
-    Part("tensorrt-tests", "tests of the TensorRT path", 300, tensorrt_tests, tensorrt_tests),
-    Part("verify", "layers and engines against PyTorch", 300, verify, verify),
-    Part("report", "accuracy and speed of each precision", 300, report, report),
+    anywhere(
+        "tensorrt-tests", "tests of the TensorRT path", 300, tensorrt_tests, "those that run plans"
+    ),
+    anywhere("verify", "layers and engines against PyTorch", 300, verify, "the engines themselves"),
+    anywhere("report", "accuracy and speed of each precision", 300, report, "the rows of plans"),
     Part("crf", "the CRF against pydensecrf", 180, crf),
     Part("speed", "plans and CRF against PyTorch in FP16", 240, speed),
     Part("stream", "the whole stream", 120, stream),
     Part("train", "an epoch of training", 600, train, asked=True),
-)
+)  # fmt: skip

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "onnxruntime", "tensorrt", "numpy")
 PLAN_TARGETS = ("tensorrt", "tensorrt-rtx")
+PEERS = ("torch-fp16-eager", "torch-fp16-compiled")
 CRF_SIZES = ("480x360x11", "1280x720x21")
 
 
@@ -132,13 +133,21 @@ def our_openers(bundle: Bundle, stack: ExitStack) -> Iterator[tuple[str, Callabl
 
 
 def peer_openers(bundle: Bundle) -> Iterator[tuple[str, Callable[[], Contender]]]:
-    """PyTorch's by name."""
-    from functools import partial
+    """PyTorch's by name; a device does without it."""
+    from benchmarks.peers import missing
 
-    from benchmarks.cuda_peers import CUDA_PEERS, cuda_peer
+    def opener(name: str) -> Callable[[], Contender]:
+        def open_one() -> Contender:
+            if missing("torch"):
+                raise DeviceMissing("PyTorch is not installed: pip install -e '.[train]'")
+            from benchmarks.cuda_peers import cuda_peer
 
-    for name in CUDA_PEERS:
-        yield name, partial(cuda_peer, name, bundle)
+            return cuda_peer(name, bundle)
+
+        return open_one
+
+    for name in PEERS:
+        yield name, opener(name)
 
 
 def opened(

@@ -108,7 +108,9 @@ def test_a_failed_part_does_not_stop_the_others(
     told = capsys.readouterr().out
     assert "| engines says no" in told
     assert "1 failed, 1 not possible here, 1 ok" in told
-    assert json.loads(out.read_text())["never_ran"] == ["bad", "lacking"]
+    assert json.loads(out.read_text())["never_ran"] == [
+        "bad (failed)", "lacking (not possible here)", "good (all of it)",
+    ]  # fmt: skip
 
 
 def test_an_accepted_exit_code_is_no_failure(place: Place) -> None:
@@ -184,6 +186,16 @@ def test_a_part_without_a_rehearsal_needs_a_gpu(
     assert "asked" not in state(tmp_path)
     assert rehearse("--part", "asked") == 0
     assert state(tmp_path)["asked"].status == "ok"
+
+
+def test_a_rehearsal_says_what_it_leaves_out() -> None:
+    fine = {part.name: Outcome(part.name, "ok") for part in PARTS}
+    left = [gpu.never_ran(part, fine, rehearse=True) for part in PARTS]
+    assert "verify (the engines themselves)" in left
+    assert "stream (all of it)" in left
+    assert "" in left  # the doctor, for one
+    assert not any(gpu.never_ran(part, fine, rehearse=False) for part in PARTS)
+    assert gpu.never_ran(PARTS[0], {}, rehearse=False) == "environment (not reached)"
 
 
 @pytest.mark.parametrize(

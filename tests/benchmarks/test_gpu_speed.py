@@ -116,7 +116,7 @@ def test_without_a_gpu_there_is_nothing_to_compare(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", cuda_peers.CUDA_PEERS)
+@pytest.mark.parametrize("name", gpu_speed.PEERS)
 def test_pytorch_on_the_gpu_computes_the_bundles_network(
     name: str, network_bundle: Callable[[], Bundle]
 ) -> None:
