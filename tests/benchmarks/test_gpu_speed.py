@@ -34,7 +34,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def peer(name: str, bundle: Bundle) -> Contender:
         if name == "torch-fp16-compiled":
             raise DeviceMissing("no compiler")
-        return contenders.our_session(bundle, "fp32", 1)
+        return contenders.our_session(bundle, "fp32", "cpu", 1)
 
     def named(name: str, bundle: Bundle) -> Contender:
         return Contender(name, peer(name, bundle).run)
