@@ -26,7 +26,7 @@ def cuda_peer(name: str, bundle: Bundle) -> Contender:
     path = bundle.root / file.name
     network = build_model(spec.architecture, len(spec.classes), spec.output_stride)
     fill(network, read_weights(path), path)
-    network.eval().to("cuda", torch.float16, memory_format=torch.channels_last)
+    network.eval().to("cuda", torch.float16).to(memory_format=torch.channels_last)
     compiled = name == "torch-fp16-compiled"
     forward = torch.compile(network, mode="reduce-overhead") if compiled else network
     normalise = Normalise(spec).to("cuda")
