@@ -100,8 +100,9 @@ def parse(argv: list[str] | None) -> Options:
     result.set_defaults(**{f.name: f.default for f in fields(Options) if f.default is not MISSING})
     known = {f.name.replace("_", "-") for f in fields(Options)} - {"config"}
     words = with_config(sys.argv[1:] if argv is None else argv, known)
+    result.set_defaults(allow_host=[])  # argparse appends to it
     values = vars(result.parse_args(words))
-    return Options(**{**values, "allow_host": tuple(values["allow_host"] or ())})
+    return Options(**{**values, "allow_host": tuple(values["allow_host"])})
 
 
 def _add_flags(result: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ class Access:
         be of the same origin as ours; but the browser says that name here. Addresses in numbers
         cannot be rebound. A server on loopback is called by loopback's names alone.
         """
-        host = (urlsplit(f"//{header}").hostname or "").rstrip(".")
+        host = _host(header)
         if host == "localhost" or is_loopback(host) or host in self.hosts:
             return True
         if self.address.local:
@@ -52,7 +52,7 @@ class Access:
     def own_site(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from our own page, or from no page at all."""
         origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("Host"):
+        if origin is not None and origin.partition("://")[2] != headers.get("Host"):
             return False
         return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
 
@@ -81,6 +81,14 @@ class Access:
         elsewhere."""
         key = (self.token or "").encode()
         return hmac.new(key, b"deeplab page cookie", hashlib.sha256).hexdigest()
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without port; empty if it is none."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:  # [::bad
+        return ""
 
 
 def choose_access(

@@ -185,7 +185,7 @@ class Routes:
 
     def _logged_in(self) -> web.Response:
         access = self._service.access
-        response = web.HTTPSeeOther("/")
+        response = web.Response(status=303, headers={"Location": "/"})
         response.set_cookie(
             access.cookie_name, access.cookie, max_age=MONTH, httponly=True, samesite="Strict"
         )

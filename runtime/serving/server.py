@@ -46,10 +46,10 @@ class Server:
         self._channels = channels
         self._access = access
         self._self_test = self_test
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
         self._up = threading.Event()
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def __enter__(self) -> Server:
@@ -67,20 +67,21 @@ class Server:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(RuntimeError):  # it has ended by itself
-            self._loop.call_soon_threadsafe(self._end.set)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(CLOSE)
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:
+            asyncio.run(self._serve())
+        except Exception as error:  # whoever starts the server gets it
             self._error = error
         finally:
-            self._loop.close()
             self._up.set()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         listening = listen(self.address)
         self.address = replace(self.address, port=listening.getsockname()[1])
         access = replace(self._access, address=self.address)

@@ -48,14 +48,14 @@ class Screen:
         first = self.channel.join()
         tell("viewer joined", stream=self.channel.name, viewers=self.channel.viewers)
         try:
-            yield self.pictures.serial - (0 if first else 1)
+            yield max(0, self.pictures.serial - (0 if first else 1))
         finally:
             self.channel.leave()
             tell("viewer left", stream=self.channel.name, viewers=self.channel.viewers)
 
 
 def _call(loop: asyncio.AbstractEventLoop, pictures: Newest[Picture], picture: Picture) -> None:
-    with suppress(RuntimeError):  # the loop has been closed in this moment
+    with suppress(RuntimeError):  # the server has ended in this moment
         loop.call_soon_threadsafe(pictures.put, picture)
 
 

@@ -17,7 +17,7 @@ connection.addEventListener("state", ({ detail }) => {
   refresh();
 });
 connection.addEventListener("picture", async ({ detail }) => {
-  await screens[detail.channel]?.draw(detail).catch(() => {}); // a damaged picture is as good as a missed one
+  await screens[detail.channel]?.draw(detail);
   connection.shown(detail.channel);
 });
 connection.addEventListener("up", () => setConnected(true, "connected"));
@@ -57,7 +57,7 @@ function show() {
   $("wall").hidden = index >= 0;
   $("detail").hidden = index < 0;
   if (index >= 0) $("stage").replaceChildren(screens[index].element);
-  else $("wall").replaceChildren(...screens.map(tile));
+  else hang();
   for (const entry of $("streams").children) {
     const current = entry.hash === (index < 0 ? "" : location.hash);
     entry.toggleAttribute("aria-current", current);
@@ -65,6 +65,17 @@ function show() {
   document.title = index < 0 ? "DeepLab Edge" : `${states[index].title} · DeepLab Edge`;
   watch();
   refresh();
+}
+
+// The wall: as square as it gets, made for the shape of the first picture.
+function hang() {
+  const across = Math.ceil(Math.sqrt(screens.length));
+  const [height, width] = states[0].size;
+  const style = $("wall").style;
+  style.setProperty("--across", across);
+  style.setProperty("--rows", Math.ceil(screens.length / across));
+  style.setProperty("--aspect", height ? width / height : 4 / 3);
+  $("wall").replaceChildren(...screens.map(tile));
 }
 
 function tile(screen, index) {

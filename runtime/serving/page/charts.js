@@ -62,6 +62,8 @@ function nice(value) {
   return power * [1, 2, 3, 5, 8, 10].find((step) => step * power >= value * 0.999);
 }
 
+const ORDER = ["prepare", "infer", "drift", "temporal", "labels", "crf", "draw", "page", "record", "show"];
+
 // Stages side by side, as long as they take; and a list of them.
 export class Stages {
   #bar;
@@ -75,7 +77,9 @@ export class Stages {
 
   // `stages`: {name: ms}. Capture is left out: for a live camera it is mostly waiting for light.
   update(stages) {
-    const entries = Object.entries(stages).filter(([name]) => name !== "capture");
+    const known = ORDER.filter((name) => name in stages);
+    const others = Object.keys(stages).filter((name) => name !== "capture" && !ORDER.includes(name));
+    const entries = [...known, ...others].map((name) => [name, stages[name]]);
     const names = entries.map(([name]) => name).join();
     if (names !== this.#names) this.#build(entries);
     this.#names = names;

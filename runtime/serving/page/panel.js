@@ -61,7 +61,6 @@ export class Panel {
   async setAlpha(alpha) {
     this.#dragging = true;
     this.#showAlpha(alpha);
-    this.#state.settings.alpha = alpha;
     this.#next = alpha;
     if (this.#sending) return;
     this.#sending = true;
@@ -74,6 +73,7 @@ export class Panel {
   }
 
   #set(settings) {
+    Object.assign(this.#state.settings, settings); // until the next state tells what became of it
     return this.#ask("settings", settings);
   }
 

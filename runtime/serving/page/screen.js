@@ -9,7 +9,7 @@ export class Screen {
 
   constructor(title) {
     const template = document.getElementById("screen").content;
-    this.element = template.cloneNode(true).firstElementChild;
+    this.element = document.importNode(template, true).firstElementChild; // a clone has no canvas context
     this.#canvas = this.element.querySelector("canvas");
     this.#pen = this.#canvas.getContext("2d", { alpha: false, desynchronized: true });
     this.#canvas.setAttribute("aria-label", `Live picture of ${title} under its mask`);
@@ -18,7 +18,8 @@ export class Screen {
 
   // Draw a JPEG; resolves when it is on the canvas.
   async draw({ jpeg, frame }) {
-    const picture = await createImageBitmap(jpeg);
+    const picture = await createImageBitmap(jpeg).catch(() => null);
+    if (!picture) return; // damaged: as good as a missed one
     if (this.#canvas.width !== picture.width || this.#canvas.height !== picture.height) {
       this.#canvas.width = picture.width;
       this.#canvas.height = picture.height;

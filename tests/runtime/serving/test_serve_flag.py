@@ -1,0 +1,143 @@
+"""`stream.py --serve` as its users start and stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engines.bundle import Bundle
+from runtime.serving.attach import open_switched
+from runtime.stream import main
+from runtime.switched_session import SwitchedSession
+
+ROOT = Path(__file__).parents[3]
+TOKEN = "0123456789abcdef"
+
+
+@contextmanager
+def streaming(bundle: Path, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`stream.py` on a live street in a process of its own."""
+    words = ["--camera", "street:?fps=20&size=96x64", "--bundle", str(bundle), "--headless", *flags]
+    with subprocess.Popen(
+        [sys.executable, "runtime/stream.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def page(process: subprocess.Popen[str]) -> str:
+    """The page's address, as printed."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("page "):
+            return line.split()[1]
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_viewers_and_a_recording(
+    tiny_bundle: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    numbers = tmp_path / "s.json"
+    flags = ["--serve", "127.0.0.1:0", "--recordings", str(tmp_path), "--json", str(numbers)]
+    with streaming(tiny_bundle, *flags, "--log", "json") as process:
+        url = page(process)
+        video = urllib.request.urlopen(f"{url}api/streams/camera/video.mjpeg", timeout=60)
+        assert video.read(7) == b"--frame"
+        change = urllib.request.Request(
+            f"{url}api/streams/camera/recording",
+            b'{"on": true}',
+            {"Content-Type": "application/json"},
+        )
+        started = json.load(urllib.request.urlopen(change, timeout=60))
+        while (
+            json.load(urllib.request.urlopen(f"{url}api/state", timeout=60))["streams"][0][
+                "recording"
+            ]["running"]["frames"]
+            < 3
+        ):
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        video.close()
+    assert process.returncode == 0
+    assert json.loads(numbers.read_text())["ended"] == "stopped by signal"
+    assert (tmp_path / started["running"]["file"]).stat().st_size > 0
+    events = [json.loads(line)["event"] for line in errors.splitlines()]
+    assert events[0] == "serving"
+    assert {"viewer joined", "recording started", "recording finished"} <= set(events)
+
+
+def test_systemd_hears_of_the_first_frame_and_of_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(60)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        with streaming(tiny_bundle, **environment) as process:
+            assert listening.recv(1000).startswith(b"READY=1")
+            assert listening.recv(1000) == b"WATCHDOG=1"
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        heard = listening.recv(1000)
+        while heard == b"WATCHDOG=1":
+            heard = listening.recv(1000)
+        assert heard == b"STOPPING=1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--serve", "0.0.0.0:8080"], "--insecure"),
+        (["--serve", "nonsense"], "HOST:PORT"),
+        (["--recordings", "/tmp"], "for --serve"),
+        (["--serve", "127.0.0.1:0", "--recordings", "/nowhere"], "no such folder"),
+        (["--serve", "127.0.0.1:0", "--token-file", "/nowhere"], "cannot be read"),
+    ],
+    ids=["open", "address", "alone", "folder", "token"],
+)
+def test_wrong_flags_are_usage_errors(
+    tiny_bundle: Path,
+    flags: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DEEPLAB_TOKEN", raising=False)
+    assert main(["--camera", "street:", "--bundle", str(tiny_bundle), "--headless", *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_token_of_the_environment_opens_other_addresses(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPLAB_TOKEN", TOKEN)
+    words = ["--camera", "street:?frames=3&size=96x64", "--bundle", str(tiny_bundle), "--headless"]
+    assert main([*words, "--serve", "0.0.0.0:0"]) == 0
+    printed = capsys.readouterr()
+    assert "protected=True" in printed.err
+    assert TOKEN not in printed.out + printed.err
+
+
+def test_a_bundle_offers_the_precisions_it_has(tiny_bundle: Path) -> None:
+    session, choices = open_switched(Bundle.open(tiny_bundle), "fp32", "cpu")
+    assert isinstance(session, SwitchedSession)
+    assert choices == ("fp32",)
+    session.close()
