@@ -28,12 +28,14 @@ def network_feed(url: str) -> Feed:
 
     An HTTP address that ends like a video file is one: all its frames count. Any other is live.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    if not parts.hostname:
-        raise UsageError(
-            f"{redact(url)} names no host: the form is {scheme}://[user:password@]host/"
-        )
+    scheme = url.partition("://")[0].lower()
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:  # brackets that are no IPv6 address
+        host = None
+    if not host:
+        raise UsageError(f"{redact(url)} names no host: the form is {scheme}://host:port/path")
     if any(letter.isspace() for letter in url):
         raise UsageError(f"{redact(url)} has a blank in it: write %20 for it")
     options: dict[str, str] = {}
