@@ -93,6 +93,15 @@ class Pieces:
             if any(node.op_type in QUANTIZERS for node in found):
                 yield self._piece(layer, found)
 
+    def every(self) -> Iterator[Piece]:
+        """All layers, also those that are computed in float."""
+        for layer in self.layers:
+            yield self._piece(layer, self._nodes_of(layer))
+
+    def tap(self, layer: Layer) -> str:
+        """The tensor of the quantized graph that stands for a layer's result."""
+        return self._rounded(layer.result)
+
     def reads_raw(self, reader: NodeProto, piece: Piece) -> bool:
         """Whether the twin of a float node reads a layer's result as it was before rounding."""
         twin = self._by_name.get(reader.name)

@@ -192,8 +192,10 @@ def sizes(text: str) -> tuple[Size, Size, Size]:
     parts = [height_width(part) for part in text.split(":")]
     if len(parts) == 1:
         parts *= 3
-    if len(parts) != 3 or not all(0 < a <= b <= c for a, b, c in zip(*parts, strict=True)):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither HxW nor MIN:OPT:MAX of them")
+    if len(parts) != 3 or not all(32 <= a <= b <= c for a, b, c in zip(*parts, strict=True)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither HxW nor MIN:OPT:MAX of them, from 32x32 on"
+        )
     return parts[0], parts[1], parts[2]
 
 

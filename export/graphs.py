@@ -32,10 +32,12 @@ def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: 
     writer.add_bytes(name, graph.SerializeToString(deterministic=True), kind, **facts)
 
 
-def add_int8(writer: BundleWriter, graph: onnx.ModelProto, found: Calibrated) -> None:
-    """Both flavours, and everything the calibration found."""
-    _add_u8(writer, graph, found.ranges, "int8")
-    _add_s8(writer, graph, found.ranges, "int8")
+def add_int8(
+    writer: BundleWriter, graph: onnx.ModelProto, found: Calibrated, exclude: Collection[str] = ()
+) -> None:
+    """Both flavours, in which `exclude` stays in float, and everything the calibration found."""
+    _add_u8(writer, graph, found.ranges, "int8", exclude)
+    _add_s8(writer, graph, found.ranges, "int8", exclude)
     found.ranges.save(writer.path("ranges.json"))
     writer.add("ranges.json", "ranges")
     for name, text in found.files().items():

@@ -82,3 +82,11 @@ def checkpoint(spec: ModelSpec, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
     save_checkpoint(path, build_model(spec.architecture, len(spec.classes)), spec)
     return path
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with every graph, of a network that keeps its errors small."""
+    from tests.export.small_bundles import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "whole")

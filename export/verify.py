@@ -1,0 +1,177 @@
+"""Verify a bundle layer by layer: is every graph in it the network, and if not, since which layer?
+
+PyTorch in FP32, rebuilt from the bundle's own checkpoint, against the exported graph, FP16 (also as
+real half arithmetic in PyTorch) and INT8: what has added up at every layer, and what the layer does
+by itself. Every atrous-separable convolution is also held against a loop that is written out. The
+graphs then run untouched: labels like FP32's, no NaN, equal runs, equal rows of a batch. The first
+layer that breaks is named, with the command that keeps it in float. A broken limit is exit code 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.command import parser, run_command
+from engines.failures import GateFailed, UsageError
+
+if TYPE_CHECKING:
+    from export.verification.fused import FusedRow
+    from export.verification.measure import LayerRow
+    from export.verification.oracle import OracleError
+    from export.verification.untouched import EngineRow
+    from export.verification.verdict import Finding, Limits
+
+TARGETS = ("cpu", "openvino", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("fp16", "int8", "mixed")
+SHOWN = 3  # worst layers and findings in the printed summary; the page has more
+DEFAULT_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to verify, on what, and how good it has to be."""
+
+    bundle: Path = Path("artifacts/camvid-mobilenetv2")
+    precision: tuple[str, ...] = ()
+    target: str = "cpu"
+    frames: int = DEFAULT_FRAMES
+    data: str | None = None
+    split: str = "val"
+    min_sqnr: float | None = None
+    min_agreement: float | None = None
+    html: Path | None = None
+    json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise UsageError(f"--frames: at least 1, got {self.frames}")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise UsageError(f"--min-agreement: a share from 0 to 1, got {self.min_agreement}")
+        for path in (self.html, self.json):
+            if path is not None and path.is_dir():
+                raise UsageError(f"{path} is a folder: give the name of a file")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found, as it is written as JSON.
+
+    `label_agreement` and `oracle_max_abs` (a share of the layer's output range) sum up `engines`
+    and `oracle`; `copies` are graphs that are the same file as another.
+    """
+
+    model: str
+    verdict: str
+    passed: bool
+    first: Finding | None
+    remedy: str | None
+    findings: list[Finding]
+    label_agreement: dict[str, float]
+    oracle_max_abs: float | None
+    reference: str
+    frames: int
+    data: str
+    limits: Limits
+    layers: list[LayerRow]
+    oracle: list[OracleError]
+    engines: list[EngineRow]
+    fused: list[FusedRow]
+    copies: dict[str, str]
+    notes: list[str]
+    source: str
+    input_size: tuple[int, int]
+    machine: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A report and where its page went; a broken limit is its exit code."""
+
+    report: Report
+    html: Path | None = field(default=None)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where a limit is broken."""
+        return 0 if self.report.passed else GateFailed.exit_code
+
+    def to_json(self) -> Report:
+        """The JSON file is the report itself."""
+        return self.report
+
+
+def parse(argv: list[str] | None) -> Options:
+    """Read the command line."""
+    default = Options()
+    p = parser(
+        __doc__, "python export/verify.py --bundle artifacts/camvid-mobilenetv2 --html v.html"
+    )
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument(
+        "--precision", type=precisions, default=default.precision, metavar="P,P",
+        help=f"of {', '.join(PRECISIONS)} (default: all that the bundle has)",
+    )  # fmt: skip
+    p.add_argument(
+        "--target", choices=TARGETS, default=default.target,
+        help="engines to run, or for tensorrt-rtx without a GPU to build (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument("--frames", type=int, default=default.frames, metavar="N",
+                   help="(default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--data", metavar="SPEC",
+        help="frames: images:DIR, camvid:DIR, ... (default: the bundle's own golden ones)",
+    )  # fmt: skip
+    p.add_argument("--split", default=default.split, help="of --data (default: %(default)s)")
+    p.add_argument(
+        "--min-sqnr", type=float, metavar="X",
+        help="decibels that an INT8 layer must keep by itself (default: 20)",
+    )  # fmt: skip
+    p.add_argument(
+        "--min-agreement", type=float, metavar="X",
+        help="share of labels that INT8 must have like FP32 (default: 0.9)",
+    )  # fmt: skip
+    p.add_argument("--html", type=Path, metavar="FILE", help="also write the page")
+    return Options(**vars(p.parse_args(argv)))
+
+
+def precisions(text: str) -> tuple[str, ...]:
+    """An argparse type: `fp16,int8` -> ("fp16", "int8")."""
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in PRECISIONS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PRECISIONS)}")
+    return names
+
+
+def run(options: Options) -> Result:
+    """Measure, judge, and write the page if asked."""
+    from export.verification.recipe import verify
+
+    report = verify(options)
+    if options.html is not None:
+        from engines.atomic import write_text
+        from export.verification.page import render
+
+        write_text(options.html, render(report))
+    return Result(report, options.html)
+
+
+def show(result: Result) -> None:
+    """Print a line for each precision, what breaks, and the verdict."""
+    from export.verification.summary import lines
+
+    print("\n".join(lines(result.report, SHOWN)))
+    if result.html:
+        print(f"page: {result.html}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line entry point; returns the exit code."""
+    return run_command(argv, parse, run, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
