@@ -364,7 +364,7 @@ def test_answers_carry_the_headers_of_a_careful_server(served: Any, serve: Any) 
                 assert "unsafe" not in policy
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
                 assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
-                assert answer.headers["Referrer-Policy"] == "no-referrer"
+                assert answer.headers["Referrer-Policy"] == "same-origin"
                 assert "Access-Control-Allow-Origin" not in answer.headers
                 assert "aiohttp" not in answer.headers["Server"].lower()
 
