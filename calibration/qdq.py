@@ -98,8 +98,8 @@ def prepared(
     """The float graph as it is just before rounding, a copy, and the ranges that go with it.
 
     OpenVINO's keeps the normalisation of frames: reading bytes is what onnxruntime gains from,
-    OpenVINO 2026.4 then computes the first convolution in float (19.4 core-ms a frame instead of
-    16.2, and 19.6 with folded columns).
+    OpenVINO 2026.4 then computes the first convolution in float (17.0 core-ms a frame instead of
+    15.6, and 20.8 with folded columns; AMX, one thread).
     """
     result = ModelProto()
     result.CopyFrom(model)
