@@ -28,7 +28,7 @@ from runtime.sources.reader_process import ReaderProcess
 from runtime.sources.status import State
 
 ENOUGH = 40  # frames of one connection that show it to be well; faulty ones deliver at most 30
-GUARD = 300.0  # s after which a camera that did not recover counts as lost
+GUARD = 900.0  # s after which a camera that did not recover counts as lost
 EAGER = Retry(first=0.01, longest=0.02, to_start=float("inf"))
 OPENING, READING = 1.5, 1.0  # s; the watchdog adds one. A user's are 8 and 4
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")

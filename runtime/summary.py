@@ -98,7 +98,7 @@ def show(summary: Summary) -> None:
     for name, times in rows.items():
         print(f"{name:12}{times.percentile_ms(50):9.1f}{times.percentile_ms(99):9.1f}")
     print(
-        f"dropped {summary.dropped}, damaged {summary.damaged}, "
+        f"dropped {summary.dropped}, damaged {summary.damaged}, reconnects {summary.reconnects}, "
         f"overhead {summary.overhead_core_ms:.1f} core-ms a frame, "
         f"peak memory {summary.peak_rss_mb:.0f} MB"
     )

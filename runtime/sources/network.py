@@ -20,7 +20,7 @@ from runtime.sources.feed import Feed, Lost
 RTSP, HTTP = ("rtsp", "rtsps"), ("http", "https")
 FILES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".ogv", ".3gp"})
 TRANSPORTS = ("tcp", "udp")
-ANALYSIS = 1_000_000  # us of stream that FFmpeg may look at before the first picture; it takes 5 s
+ANALYSIS = 300_000  # us of stream that FFmpeg looks at before the first picture; 5 s by itself
 
 
 def network_feed(url: str) -> Feed:
