@@ -93,7 +93,9 @@ def _config(trt: ModuleType, builder: Any, settings: BuildSettings) -> Any:
     if settings.compute_capabilities:
         config.num_compute_capabilities = len(settings.compute_capabilities)
         for index, name in enumerate(settings.compute_capabilities):
-            config.set_compute_capability(_capability(trt, name), index)
+            if not config.set_compute_capability(_capability(trt, name), index):
+                names = ", ".join(settings.compute_capabilities)
+                raise Refused(f"{title(trt)} does not build for {names} in one plan")
     allow_precision(trt, config, settings)
     return config
 

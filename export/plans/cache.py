@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from engines.atomic import write_bytes
+from engines.failures import Refused
 from engines.gpu_facts import probe_gpu
 
 
@@ -24,6 +25,7 @@ def saved_timings(trt: ModuleType, config: Any, path: Path | None) -> Iterator[N
     """Give the builder what is known when the block starts, keep what it found when it ends.
 
     What another build has stored meanwhile is kept, too; without a path nothing is read or written.
+    A file that this library does not take raises `Refused`.
     """
     if path is None:
         yield
@@ -32,7 +34,8 @@ def saved_timings(trt: ModuleType, config: Any, path: Path | None) -> Iterator[N
     with _locked(file):
         known = _read(file)
     cache = config.create_timing_cache(known)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise Refused(f"{file} holds no timings of this GPU and TensorRT: delete it")
     yield
     found = config.get_timing_cache()
     with _locked(file):

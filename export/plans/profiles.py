@@ -20,7 +20,9 @@ def add_profile(builder: Any, network: Any, config: Any, settings: BuildSettings
     profile = builder.create_optimization_profile()
     for tensor in dynamic:
         profile.set_shape(tensor.name, *shapes(tuple(tensor.shape), settings))
-    config.add_optimization_profile(profile)
+    if config.add_optimization_profile(profile) < 0:
+        told = {tensor.name: shapes(tuple(tensor.shape), settings) for tensor in dynamic}
+        raise Refused(f"the builder does not take the shapes {told}")
 
 
 def shapes(shape: Shape, settings: BuildSettings) -> tuple[Shape, Shape, Shape]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from export.plans.library import abilities
 
+FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+
 
 @dataclass
 class Phase:
@@ -83,9 +85,6 @@ def watching(trt: ModuleType, config: Any, quiet: bool) -> Iterator[None]:
         yield
     if monitor.failure is not None:
         raise monitor.failure
-
-
-FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
 def _monitor(trt: ModuleType, bar: Any) -> Any:

@@ -141,15 +141,15 @@ class FakeConfig:
 
     def add_optimization_profile(self, profile: FakeProfile) -> int:
         self.calls.profiles.append(profile.shapes)
-        return 0
+        return -1 if any(0 in least for least, *_ in profile.shapes.values()) else 0
 
-    def create_timing_cache(self, data: bytes) -> FakeTimings:
-        return FakeTimings(data)
+    def create_timing_cache(self, data: bytes) -> FakeTimings | None:
+        return None if data.startswith(b"broken") else FakeTimings(data)
 
     def set_timing_cache(self, cache: FakeTimings, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
         self.timings = cache
-        return True
+        return b"of-another-gpu" not in cache.lines
 
     def get_timing_cache(self) -> FakeTimings | None:
         return self.timings

@@ -67,6 +67,11 @@ def test_open_dimensions_get_a_profile_of_three_shapes() -> None:
     assert trt.calls.profiles == [{"frames": ((1, 32, 48, 3), (1, 32, 48, 3), (8, 32, 48, 3))}]
 
 
+def test_shapes_that_the_builder_does_not_take_are_refused() -> None:
+    with pytest.raises(Refused, match="does not take the shapes"):
+        build(FakeTensorRt(shape=(-1, 0, 48, 3)))
+
+
 def test_an_open_size_without_sizes_is_refused() -> None:
     with pytest.raises(Refused, match="--input-size"):
         build(FakeTensorRt(shape=(1, -1, -1, 3)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engines.failures import UsageError
+from engines.failures import Refused, UsageError
 from engines.gpu_facts import GpuFacts
 from export.plans import cache
 from export.plans.builder import build_plan
@@ -52,6 +52,20 @@ def test_what_is_stored_while_a_build_runs_is_not_lost(tmp_path: Path) -> None:
         keyed(path, "tensorrt", "10.3.0").write_bytes(b"meanwhile")
         config.timings.lines.add(b"mine")
     assert keyed(path, "tensorrt", "10.3.0").read_bytes() == b"meanwhile\nmine"
+
+
+@pytest.mark.usefixtures("orin")
+@pytest.mark.parametrize("content", [b"broken", b"of-another-gpu"])
+def test_what_the_library_does_not_take_is_refused_and_stays(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = keyed(tmp_path / "t.cache", "tensorrt", "10.3.0")
+    file.write_bytes(content)
+    trt: Any = FakeTensorRt()
+    settings = BuildSettings("fp16", timing_cache=tmp_path / "t.cache")
+    with pytest.raises(Refused, match="no timings of this GPU"):
+        build_plan(trt, b"graph", settings, quiet=True)
+    assert file.read_bytes() == content
 
 
 @pytest.mark.tensorrt

@@ -101,8 +101,8 @@ def test_wrong_turns_end_in_one_sentence(
     ("flag", "text"),
     [
         ("--batch", "2:2:4"), ("--batch", "1:8:4"), ("--batch", "many"), ("--batch", "0"),
-        ("--batch", "1:2"), ("--input-size", "480"), ("--input-size", "9x9:8x8:9x9"),
-        ("--compute-capability", "sm89"), ("--optimisation-level", "6"),
+        ("--batch", "1:2"), ("--input-size", "480"), ("--input-size", "16x16"),
+        ("--input-size", "99x99:88x88:99x99"), ("--compute-capability", "sm89"), ("--optimisation-level", "6"),
     ],
 )  # fmt: skip
 def test_a_malformed_value_is_a_usage_error(
