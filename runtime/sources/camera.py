@@ -17,7 +17,8 @@ from runtime.sources.reader_process import EndOfFeed, Opened, Reader, ReaderProc
 from runtime.sources.status import State, Status
 
 UNKNOWN_RATE = 30.0  # frames/s of almost every camera; only a recording's header uses it
-STALL = 1.5  # s without a frame after which a camera counts as stalled
+STALL = 1.5  # s without a frame after which a camera counts as stalled,
+PERIODS = 3  # or as many of its frames, if it is a slow one
 SLACK = 1.0  # s that FFmpeg's own, kinder time-outs get before the reader is killed
 
 
@@ -112,7 +113,7 @@ class Camera:
         frames = 0
         try:
             while not self._closed.is_set():
-                said = self._next(reader, began if not frames else self._lasted, frames > 0)
+                said = self._next(reader, began if not frames else self._clock(), frames > 0)
                 if isinstance(said, Opened):
                     self._found(said)
                     continue
@@ -132,15 +133,19 @@ class Camera:
                 self._backoff.reset()
 
     def _next(self, reader: Reader, since: float, live: bool) -> Opened | Received:
-        """What the reader says next; `Lost` if it is silent for too long after `since`."""
+        """What the reader says next; `Lost` if it is silent for too long after `since`.
+
+        Time that our consumer takes between two frames is not the camera's silence.
+        """
         limit = SLACK + (self._feed.reading if live else self._feed.opening)
+        overdue = max(STALL, PERIODS / self.fps)
         while not self._closed.is_set():
             silent = self._clock() - since
-            if live and silent >= STALL and self._status.state is State.LIVE:
+            if live and silent >= overdue and self._status.state is State.LIVE:
                 self._become(State.STALLED, f"no frame for {silent:.1f} s")
             if silent >= limit:
                 raise Lost(f"it gave no frame for {limit:g} s")
-            pause = STALL if live and silent < STALL else limit
+            pause = min(overdue, limit) if live and silent < overdue else limit
             said = reader.receive(pause - silent)
             if said is not None:
                 return said

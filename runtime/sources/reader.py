@@ -101,7 +101,9 @@ def main(argv: list[str]) -> int:
         capture.close()
         slot.close()
         thread.join(GRACE)
-        os._exit(0)  # a thread that hangs in a driver must not keep this process
+        if thread.is_alive() and os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # hung: with all it started, such as GStreamer
+        os._exit(0)
 
 
 def _produce(capture: Capture, slot: Slot[Picture], last: list[dict[str, Any]]) -> None:

@@ -142,6 +142,25 @@ def test_a_stall_is_seen_and_passes() -> None:
     assert camera.status.reconnects == 0
 
 
+def test_a_slow_consumer_is_not_a_silent_camera() -> None:
+    world = World([[OPENED, frame(), 0.1, frame(), 0.1, frame()]])
+    camera = world.camera()
+    with closing(iter(camera)) as frames:
+        for _ in range(3):
+            next(frames)
+            world.clock.now += 100  # paused, or suspended
+    assert states(world) == ["live"]
+    assert len(world.readers) == 1
+
+
+def test_a_slow_camera_is_not_stalled() -> None:
+    slow = Opened("64x48 mjpeg at 1 frames/s", 1.0, ())
+    world = World([[slow, frame(), 2.9, frame(), 3.1, frame()]])
+    with closing(iter(world.camera())) as frames:
+        assert len(list(islice(frames, 3))) == 3
+    assert states(world) == ["live", "stalled", "live"]
+
+
 def test_a_reader_that_hangs_is_replaced() -> None:
     world = World([[OPENED, frame()], [OPENED, frame()]])
     camera = world.camera()
