@@ -22,8 +22,9 @@ class EngineRow:
     """One engine: the file that a session of this target loads; `reason` if it was not built.
 
     Of TensorRT also: `layers`, its convolutions by precision; `kept_float`, nodes that this machine
-    cannot run in INT8 and why; the pre-flight's table; the builder's warnings and their number; and
-    the command of NVIDIA's own tool for the same build.
+    cannot run in INT8 and why; `runs_float`, those that the plan runs in another precision though
+    they are quantized; the pre-flight's table; the builder's warnings and their number; and the
+    command of NVIDIA's own tool for the same build.
     """
 
     target: str
@@ -36,6 +37,7 @@ class EngineRow:
     reason: str | None = None
     layers: str | None = None
     kept_float: dict[str, str] = field(default_factory=dict)
+    runs_float: dict[str, str] = field(default_factory=dict)
     preflight: tuple[Any, ...] = ()
     warnings: dict[str, int] = field(default_factory=dict)
     trtexec: str | None = None
@@ -50,6 +52,8 @@ class EngineRow:
             yield f"    {self.layers}"
         for node, reason in self.kept_float.items():
             yield f"    kept in FP16: {node} ({reason} in INT8)"
+        for node, kind in self.runs_float.items():
+            yield f"    WARNING: {node} is quantized, and TensorRT runs it in {kind}"
         for text, count in list(self.warnings.items())[:COMMONEST]:
             yield f"    the builder warned {count} times: {text.splitlines()[0]}"
         if self.trtexec:

@@ -15,9 +15,9 @@ from engines.plan_sidecar import (
     environment,
 )
 from export.engine_row import Build, EngineRow, told
-from export.plan_source import find_source
+from export.plan_source import find_source, has_onnx, quantized_convolutions
 from export.plans.builder import Plan, build_plan
-from export.plans.layers import summary
+from export.plans.layers import node_precisions, summary
 from export.plans.library import abilities, load_library
 from export.plans.profiles import OPEN
 from export.plans.settings import BuildSettings, require_supported
@@ -38,9 +38,19 @@ def plan_row(build: Build, target: str) -> EngineRow:
     return EngineRow(
         target, build.precision, file.name, file.sha256, file.bytes, plan.seconds, built=True,
         layers=summary(plan.layers) or None, kept_float=source.kept_float,
+        runs_float=_runs_float(build, source.file, plan),
         preflight=told(source.table), warnings=plan.warnings,
         trtexec=command_line(trt, build.settings, graph, Path(file.name), frames(build)),
     )  # fmt: skip
+
+
+def _runs_float(build: Build, graph: BundleFile, plan: Plan) -> dict[str, str]:
+    """Quantized convolution -> what the plan runs it in instead, where its layers are known."""
+    if not build.settings.int8 or not plan.layers or not has_onnx():
+        return {}
+    names = quantized_convolutions(build, graph)
+    found = node_precisions(plan.layers, names)
+    return {name: found[name] for name in names if found.get(name, "INT8") != "INT8"}
 
 
 def sidecar(

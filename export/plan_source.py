@@ -105,17 +105,18 @@ def _examined(build: Build, stored: BundleFile, trt: ModuleType) -> Preflight:
 
 def _kept(build: Build, stored: BundleFile, table: Preflight) -> dict[str, str]:
     """Node -> verdict, of those nodes that the graph quantizes and the machine cannot."""
+    quantized = quantized_convolutions(build, stored)
+    return {node: why for node, why in table.unfit().items() if node in quantized}
+
+
+def quantized_convolutions(build: Build, file: BundleFile) -> list[str]:
+    """The convolutions of a graph that read a dequantized tensor, in graph order."""
     from calibration.wiring import Wiring
 
-    wiring = Wiring(_load(build, stored))
-    quantized = {
-        node.name
-        for node in wiring.nodes
-        if node.op_type == "Conv"
-        and node.input[0] in wiring.producer
-        and wiring.producer[node.input[0]].op_type == "DequantizeLinear"
-    }
-    return {node: why for node, why in table.unfit().items() if node in quantized}
+    wiring = Wiring(_load(build, file))
+    readers = ((node.name, wiring.producer.get(node.input[0])) for node in wiring.nodes
+               if node.op_type == "Conv")  # fmt: skip
+    return [name for name, made in readers if made and made.op_type == "DequantizeLinear"]
 
 
 def _opens(build: Build) -> bool:
@@ -160,8 +161,13 @@ def _load(build: Build, file: BundleFile) -> ModelProto:
     return onnx.load_model_from_string(build.writer.read(file))
 
 
+def has_onnx() -> bool:
+    """Whether graphs can be looked into; a device need not."""
+    return importlib.util.find_spec("onnx") is not None
+
+
 def _require_onnx(what: str) -> None:
-    if importlib.util.find_spec("onnx") is None:
+    if not has_onnx():
         raise DeviceMissing(
             f"{what} needs the Python package onnx, which is not here: pip install onnx, or build "
             "with --no-preflight and --batch 1"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from types import ModuleType
 from typing import Any
 
 # RTX logs it on every machine without a GPU, and builds all the same.
 NOISE = "driver version is insufficient"
+# "Missing scale and zero-point for tensor X": one warning for each X, and of no more use than one.
+NAMED = re.compile(r"\b(tensor|node|layer|weights?) (?=\S*[/._0-9(])[^\s,]+")
 
 
 def new_log(trt: ModuleType) -> Any:
@@ -30,7 +33,7 @@ def new_log(trt: ModuleType) -> Any:
                 if NOISE not in message:
                     self.errors.append(message)
             elif level == severity.WARNING:
-                self._warnings[message.strip()] += 1
+                self._warnings[NAMED.sub(r"\1 ...", message.strip())] += 1
             elif message.startswith("Layers:"):
                 self.layers = message
 

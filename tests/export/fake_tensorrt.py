@@ -184,8 +184,9 @@ class FakeBuilder:
 
     def build_serialized_network(self, network: Any, config: FakeConfig) -> bytes | None:
         self.log.log(Severity.ERROR, "CUDA error 35: driver version is insufficient")
-        self.log.log(Severity.WARNING, "Missing scale")
-        self.log.log(Severity.WARNING, "Missing scale")
+        for name in ("a/Conv", "b.1"):
+            text = f"Missing scale and zero-point for tensor {name}, expect fall back"
+            self.log.log(Severity.WARNING, text)
         self.log.log(Severity.VERBOSE, "Engine Layer Information:\nLayer(CaskConvolution): stem")
         errors = self.fails(self.calls.graphs[-1])
         for error in errors:

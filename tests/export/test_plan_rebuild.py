@@ -102,7 +102,8 @@ def test_wrong_turns_end_in_one_sentence(
     [
         ("--batch", "2:2:4"), ("--batch", "1:8:4"), ("--batch", "many"), ("--batch", "0"),
         ("--batch", "1:2"), ("--input-size", "480"), ("--input-size", "16x16"),
-        ("--input-size", "99x99:88x88:99x99"), ("--compute-capability", "sm89"), ("--optimisation-level", "6"),
+        ("--input-size", "99x99:88x88:99x99"),
+        ("--compute-capability", "sm89"), ("--optimisation-level", "6"),
     ],
 )  # fmt: skip
 def test_a_malformed_value_is_a_usage_error(

@@ -25,7 +25,7 @@ from export.half import to_half
 from export.plan_row import plan_row
 from export.plans.settings import BuildSettings
 from export.targets import build_engines
-from tests.export.fake_tensorrt import FakeTensorRt
+from tests.export.fake_tensorrt import LAYERS_OF_10, FakeTensorRt
 from tests.export.miniature import ATROUS, POINT, SPEC, miniature, ranges_of
 from tests.export.test_plan_preflight import layers_of, no_depthwise
 
@@ -133,6 +133,17 @@ def test_what_the_machine_cannot_run_in_int8_is_kept_in_fp16_by_name(
     assert sidecar_of(writer, row).source.file == source.name == "tensorrt.int8.onnx"
     assert writer.read(source) == trt.calls.graphs[-1]
     assert row.layers is None  # this fake tells nothing of the whole plan
+
+
+def test_a_quantized_layer_that_the_plan_runs_in_float_is_named(
+    writer: BundleWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = LAYERS_OF_10.replace("[ONNX Layer: block/Conv]", f"[ONNX Layer: {ATROUS}]")
+    told = told.replace("[ONNX Layer: stem/Conv]\x1e", f"[ONNX Layer: {POINT}]\x1e")
+    install(monkeypatch, FakeTensorRt(layers=lambda graph: told))
+    row = plan_row(build(writer, INT8), "tensorrt")
+    assert row.runs_float == {POINT: "FP16"}
+    assert any(f"WARNING: {POINT}" in line for line in row.lines())
 
 
 def alone(graph: bytes) -> bool:
