@@ -119,7 +119,7 @@ def verify(place: Place) -> list[Command]:
     """Layers and graphs against PyTorch, and the engines of every TensorRT that works here."""
     return [
         place.run(
-            "export/verify.py", "--bundle", place.bundle, "--target", target,
+            "export/verify.py", "--bundle", place.bundle, "--target", target, "--frames", "2",
             "--json", place.result(f"verify-{target}"), "--html", place.out / f"{target}.html",
         )
         for target in place.builders() or ["cpu"]
@@ -130,7 +130,8 @@ def report(place: Place) -> list[Command]:
     """Accuracy and speed of all precisions; over the gate is a finding, not a failure."""
     page = ("--json", place.result("report"), "--html", place.out / "report.html")
     words = ("calibration/report.py", "--bundle", place.bundle, "--data", "street:", "--no-tries")
-    return [place.run(*words, *page, accepted=(0, 3))]
+    short = ("--limit", "40", "--rank-frames", "0")  # of 100: ten minutes are for everything
+    return [place.run(*words, *short, *page, accepted=(0, 3))]
 
 
 def crf(place: Place) -> list[Command]:
@@ -191,7 +192,7 @@ PARTS = (
     anywhere(
         "tensorrt-tests", "tests of the TensorRT path", 300, tensorrt_tests, "those that run plans"
     ),
-    anywhere("verify", "layers and engines against PyTorch", 300, verify, "the engines themselves"),
+    anywhere("verify", "layers and engines against PyTorch", 400, verify, "the engines themselves"),
     anywhere("report", "accuracy and speed of each precision", 300, report, "the rows of plans"),
     Part("crf", "the CRF against pydensecrf", 180, crf),
     Part("speed", "plans and CRF against PyTorch in FP16", 240, speed),
