@@ -181,7 +181,7 @@ def run(options: Options) -> Summary:
     from runtime.record import Recorder, check_recordable
     from runtime.redaction import redact
     from runtime.refiner import choose_crf
-    from runtime.serving.attach import Parts, Wishes, make_channel, start_server
+    from runtime.serving.attach import Parts, Wishes, make_channel, self_test, start_server
     from runtime.signals import stopping_on_signals
     from runtime.source import open_source
     from runtime.sources.backoff import Retry
@@ -232,7 +232,8 @@ def run(options: Options) -> Summary:
         stack.enter_context(channel)
         stack.enter_context(Watchdog(channel.well))
         if access is not None:
-            print(f"page {start_server(stack, [channel], access)}")
+            problem = self_test(session, bundle)
+            print(f"page {start_server(stack, [channel], access, problem)}")
         sinks = Sinks(
             stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
             stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None,

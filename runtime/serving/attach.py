@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Failure
+from engines.golden_test import golden_test, require_golden
 from engines.manifest import CPU_TARGETS
 from engines.session import Session, open_session
 from runtime.cpu_path import CpuPath
@@ -50,14 +51,15 @@ class Wishes:
 def open_switched(bundle: Bundle, precision: str, target: str) -> tuple[Session, tuple[str, ...]]:
     """A session that can be exchanged live, and the precisions that it can be exchanged for.
 
-    Plans are loaded once: another one would need its own buffers on the GPU, so there is no choice.
+    What takes its place has passed the bundle's golden test. Plans are loaded once: another one
+    would need its own buffers on the GPU, so there is no choice.
     """
     session = open_session(bundle, precision, target)
     if session.target not in CPU_TARGETS:
         return session, (precision,)
     graphs = [file.precision for file in bundle.manifest.files if file.kind == "onnx"]
     choices = tuple(p for p in ("fp32", "fp16", "int8", "mixed") if p in graphs)
-    return SwitchedSession(session, lambda p: open_session(bundle, p, target)), choices
+    return SwitchedSession(session, lambda p: _open_tested(bundle, p, target)), choices
 
 
 def make_channel(parts: Parts, wishes: Wishes) -> tuple[Channel, LiveControls]:
@@ -81,15 +83,40 @@ def make_channel(parts: Parts, wishes: Wishes) -> tuple[Channel, LiveControls]:
     return Channel(NAME, stream, session, switches, recordings), controls
 
 
-def start_server(stack: ExitStack, channels: list[Channel], access: Access) -> str:
-    """Serve until `stack` unwinds; the page's address."""
+def self_test(session: Session, bundle: Bundle) -> str | None:
+    """Why the model must not be relied on, None if it may; for /readyz.
+
+    Sessions of plans were tested when they were opened.
+    """
+    if session.target not in CPU_TARGETS:
+        return None
+    problem = golden_test(session, bundle).problem
+    if problem is not None:
+        tell("self-test failed", 30, reason=problem)
+    return None if problem is None else f"self-test: {problem}"
+
+
+def start_server(
+    stack: ExitStack, channels: list[Channel], access: Access, problem: str | None
+) -> str:
+    """Serve until `stack` unwinds; the page's address. `problem` is the self-test's."""
     try:
         from runtime.serving.server import Server
     except ModuleNotFoundError as error:
         raise DeviceMissing(
             f"--serve needs the package {error.name}: pip install aiohttp prometheus-client"
         ) from None
-    return stack.enter_context(Server(channels, access)).address.url
+    return stack.enter_context(Server(channels, access, lambda: problem)).address.url
+
+
+def _open_tested(bundle: Bundle, precision: str, target: str) -> Session:
+    session = open_session(bundle, precision, target)
+    try:
+        require_golden(session, bundle, f"python export/build_engine.py --{precision}")
+    except Failure:
+        session.close()
+        raise
+    return session
 
 
 def _going_back(switches: Switches, session: Session) -> Callable[[Failure], None]:
