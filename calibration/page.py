@@ -7,19 +7,17 @@ autoescape; this module only turns numbers into positions and words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import jinja2
 
 from calibration.accuracy import SHOWN
 from calibration.charts import TONES, attempt_chart, class_chart, css
 from calibration.facts import facts, geometry, how_many, words_of
-from calibration.numerals import megabytes, number, signed
+from calibration.numerals import number
 from calibration.pictures import GAINED, LOST, OTHER, disagreement, mask, photo
 from calibration.rows import PLACES, Row
 from calibration.scatter import scatter
 from calibration.scheme import NAIVE
+from calibration.templates import environment
 from calibration.verdict import Limits, excesses, restless
 from engines.spec import Colour, ModelSpec
 
@@ -33,33 +31,29 @@ TEMPLATE = "report.html.j2"
 
 def render(report: Report, spec: ModelSpec) -> str:
     """The page as HTML text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, signed=signed, megabytes=megabytes)
     limits = Limits(report.gate.max_drop, report.gate.max_class_drop)
     attempts = attempt_chart(report.rows)
-    return environment.get_template(TEMPLATE).render(
-        report=report,
-        geometry=geometry(report),
-        how_many=how_many(report),
-        shipped=[(row, over(row, limits)) for row in report.rows if row.shipped],
-        focus=in_focus(report.rows),
-        classes=class_chart(report.rows, spec),
-        attempts=attempts,
-        naive=str(NAIVE),
-        words=words_of([attempt.method for attempt in attempts.attempts]),
-        rankings=[ranking_chart(ranking) for ranking in report.rankings],
-        restless=restless(report.rows),
-        scatter=scatter(report.rows, report.gate.max_drop),
-        worst=[gallery(frame, spec.palette) for frame in report.worst_frames],
-        legend=[(css(c), n) for c, n in zip(spec.palette, spec.classes, strict=True)],
-        differences=difference_legend(report.worst_frames),
-        facts=facts(report),
+    return (
+        environment()
+        .get_template(TEMPLATE)
+        .render(
+            report=report,
+            geometry=geometry(report),
+            how_many=how_many(report),
+            shipped=[(row, over(row, limits)) for row in report.rows if row.shipped],
+            focus=in_focus(report.rows),
+            classes=class_chart(report.rows, spec),
+            attempts=attempts,
+            naive=str(NAIVE),
+            words=words_of([attempt.method for attempt in attempts.attempts]),
+            rankings=[ranking_chart(ranking) for ranking in report.rankings],
+            restless=restless(report.rows),
+            scatter=scatter(report.rows, report.gate.max_drop),
+            worst=[gallery(frame, spec.palette) for frame in report.worst_frames],
+            legend=[(css(c), n) for c, n in zip(spec.palette, spec.classes, strict=True)],
+            differences=difference_legend(report.worst_frames),
+            facts=facts(report),
+        )
     )
 
 

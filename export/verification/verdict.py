@@ -10,6 +10,7 @@ are held against others of their kind, and against the slope that only wrong wei
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,21 +89,22 @@ def verdict(measured: Measured, engines: Sequence[EngineRow], found: Sequence[Fi
         return f"Every layer holds, but {words(found[0].precision)} as a whole does not: " + (
             f"{found[0].reason}."
         )
-    parts = []
-    for precision in dict.fromkeys(row.precision for row in measured.rows):
-        own = [r.own_sqnr_db for r in measured.rows if r.precision == precision]
-        known = [x for x in own if x is not None]
-        if known and " on " not in precision:
-            parts.append(f"{words(precision)} {min(known):.0f}")
+    kept: dict[str, float] = {}
+    for row in measured.rows:
+        kind = words(row.precision).split()[0]
+        if row.own_sqnr_db is not None and kind != "FP32":
+            kept[kind] = min(row.own_sqnr_db, kept.get(kind, math.inf))
+    layers = ", ".join(f"at least {lowest:.0f} dB in {kind}" for kind, lowest in kept.items())
     labels = [row.label_agreement for row in engines if row.precision != "fp32"]
-    text = f"Every layer does what the network does, at least to {', '.join(parts)} dB"
-    return text + (f"; {min(labels):.2%} of the labels or more are FP32's." if labels else ".")
+    text = "Every layer does what the network does" + (f": {layers}" if layers else "")
+    return text + (f"; {min(labels):.2%} or more of the labels are FP32’s." if labels else ".")
 
 
 def words(precision: str) -> str:
     """`int8_s8_rtx` -> `INT8 s8 rtx`; `fp16_torch` -> `FP16 torch`."""
     head, _, rest = precision.replace("_", " ").partition(" ")
-    return f"{head.upper()} {rest}".strip()
+    title = head.capitalize() if head == "mixed" else head.upper()
+    return f"{title} {rest}".strip()
 
 
 def _of_layers(precision: str, rows: list[LayerRow], limits: Limits) -> Iterator[Finding]:
