@@ -21,7 +21,7 @@ from engines import doctor
 from engines.diagnosis import find_notes, find_problems
 from engines.platforms import Platform, examine
 from engines.probes import SNIPPETS, Machine
-from engines.verdicts import verdicts
+from engines.verdicts import RTX, verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORMS = Path(__file__).with_name("platforms")
@@ -382,3 +382,10 @@ def test_a_command_that_fails_or_is_missing_says_nothing() -> None:
     assert machine.output("echo", "a b") == "a b"
     assert machine.text("/no/such/file") is None
     assert not machine.finds("no-such-command-anywhere")
+
+
+@pytest.mark.tensorrt
+def test_the_gpus_of_rtx_are_those_that_it_names() -> None:
+    rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    names = re.findall(r"SM(\d+)(\d)\b", " ".join(rtx.ComputeCapability.__members__))
+    assert {(int(major), int(minor)) for major, minor in names} == set(RTX)
