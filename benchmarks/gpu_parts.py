@@ -180,7 +180,7 @@ PARTS = (
     anywhere("sources", "packages without wheels compile", 300, compile_sources),
     anywhere("doctor", "what this machine is", 60, doctor),
     anywhere("kernels", "CUDA kernels compile with nvcc", 120, kernels),
-    Part("gpu-tests", "tests on the GPU", 300, gpu_tests, gpu_tests_collected, "all but importing"),
+    Part("gpu-tests", "tests on the GPU", 400, gpu_tests, gpu_tests_collected, "all but importing"),
     anywhere("bundle", "the bundle's graphs", 240, bundle),
     *(
         anywhere(
@@ -190,10 +190,10 @@ PARTS = (
         for precision in PRECISIONS
     ),
     anywhere(
-        "tensorrt-tests", "tests of the TensorRT path", 300, tensorrt_tests, "those that run plans"
+        "tensorrt-tests", "tests of the TensorRT path", 400, tensorrt_tests, "those that run plans"
     ),
     anywhere("verify", "layers and engines against PyTorch", 400, verify, "the engines themselves"),
-    anywhere("report", "accuracy and speed of each precision", 300, report, "the rows of plans"),
+    anywhere("report", "accuracy and speed of each precision", 400, report, "the rows of plans"),
     Part("crf", "the CRF against pydensecrf", 180, crf),
     Part("speed", "plans and CRF against PyTorch in FP16", 240, speed),
     Part("stream", "the whole stream", 120, stream),
