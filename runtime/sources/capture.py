@@ -47,11 +47,10 @@ class Capture:
     def __iter__(self) -> Generator[Picture, None, None]:
         feed = self._feed
         timed = _clock(feed)
-        with OPENERS[feed.kind](feed) as container:
+        with self.connected(feed) as container:
             stream = container.streams.video[0]
             if not feed.live:
                 stream.thread_type = "AUTO"  # frame threads add frames of delay
-            self.opened(container)
             try:
                 for frame in pictures(container, lambda: not self._closed.is_set(), self._damage):
                     yield Picture(frame, timed(frame.time, time.monotonic()), frame.time)
@@ -64,8 +63,9 @@ class Capture:
         """From any thread: end after the packet being waited for."""
         self._closed.set()
 
-    def opened(self, container: InputContainer) -> None:
-        """Called once the device is open, in the thread that iterates."""
+    def connected(self, feed: Feed) -> AbstractContextManager[InputContainer]:
+        """The open device; pictures of a USB camera may not be used after it was closed."""
+        return OPENERS[feed.kind](feed)
 
     def _damage(self, packets: int) -> None:
         self.damaged += packets

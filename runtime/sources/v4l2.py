@@ -69,9 +69,9 @@ def opened(feed: Feed) -> Iterator[InputContainer]:
     except (av.FFmpegError, OSError) as error:
         raise _failure(feed, error) from error
     with container:
-        codec = container.streams.video[0].codec_context
-        wanted, got = options.get("video_size"), f"{codec.width}x{codec.height}"
-        if wanted not in (None, got):  # a driver takes the nearest one without a word
+        # A driver takes the nearest size without a word, and PyAV then reads its rows wrongly.
+        wanted, got = options.get("video_size"), v4l2_formats.current_size(feed.address)
+        if wanted is not None and got not in (None, wanted):
             raise SourceFailed(f"it gives {got} instead of {wanted}; {_choices(feed)}")
         yield container
 

@@ -9,11 +9,12 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Layouts of struct v4l2_fmtdesc, v4l2_frmsizeenum and v4l2_frmivalenum; a test compares their
-# sizes and the request numbers with the kernel's header.
+# Layouts of struct v4l2_fmtdesc, v4l2_frmsizeenum, v4l2_frmivalenum and v4l2_format (of 64 bits); a
+# test compares their sizes and the request numbers with the kernel's header.
 FMTDESC = struct.Struct("=III32sI4I")  # index, type, flags, description, pixelformat, ...
 FRMSIZE = struct.Struct("=III6I2I")  # index, pixel_format, type, discrete or stepwise, ...
 FRMIVAL = struct.Struct("=IIIII6I2I")  # index, pixel_format, width, height, type, fraction(s), ...
+FORMAT = struct.Struct("=IIII192x")  # struct v4l2_format: type, padding, width, height, ...
 VIDEO_CAPTURE, DISCRETE = 1, 1
 
 Ioctl = Callable[[int, int, bytearray], object]
@@ -24,6 +25,7 @@ def request(number: int, layout: struct.Struct) -> int:
     return 3 << 30 | layout.size << 16 | ord("V") << 8 | number
 
 
+G_FMT = request(4, FORMAT)
 ENUM_FMT, ENUM_FRAMESIZES, ENUM_FRAMEINTERVALS = (
     request(2, FMTDESC),
     request(74, FRMSIZE),
@@ -60,6 +62,23 @@ def offers(device: str, ioctl: Ioctl = fcntl.ioctl) -> list[str]:
         ]
     finally:
         os.close(handle)
+
+
+def current_size(device: str, ioctl: Ioctl = fcntl.ioctl) -> str | None:
+    """The size that a device delivers now, as WIDTHxHEIGHT; None if it does not say."""
+    data = bytearray(FORMAT.pack(VIDEO_CAPTURE, 0, 0, 0))
+    try:
+        handle = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        ioctl(handle, G_FMT, data)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    _, _, width, height = FORMAT.unpack(data)
+    return f"{width}x{height}"
 
 
 def _formats(handle: int, ioctl: Ioctl) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,8 @@ import pytest
 
 from engines.failures import SourceFailed, UsageError
 from runtime.sources import v4l2_formats
+from runtime.sources.backoff import Retry
+from runtime.sources.camera import Camera
 from runtime.sources.capture import Capture
 from runtime.sources.feed import Feed, Lost
 from runtime.sources.v4l2 import cameras_found, device_feed, device_path, stable_path
@@ -116,15 +118,6 @@ def test_a_device_that_is_no_camera() -> None:
         next(iter(Capture(Feed("v4l2", "/dev/null"))))
 
 
-def test_a_size_that_the_camera_does_not_have() -> None:
-    feed = Feed("v4l2", "testsrc=size=64x48", {"driver": "lavfi", "video_size": "80x60"})
-    pretended = av.open("testsrc=size=64x48", format="lavfi")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SourceFailed) as raised:
-        patch.setattr(av, "open", lambda *_, **__: pretended)  # a driver that takes the nearest
-        next(iter(Capture(feed)))
-    assert str(raised.value).startswith("it gives 64x48 instead of 80x60")
-
-
 def test_an_unplugged_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unplugged:
         """A container whose reading fails as V4L2 does when the cable is pulled."""
@@ -217,11 +210,13 @@ HEADER = """
 #include <stddef.h>
 #include <stdio.h>
 int main(void) {
-  printf("%lu %lu %lu %zu %zu %zu %zu %zu %zu", (unsigned long)VIDIOC_ENUM_FMT,
+  printf("%lu %lu %lu %lu %zu %zu %zu %zu %zu %zu %zu %zu", (unsigned long)VIDIOC_G_FMT,
+         (unsigned long)VIDIOC_ENUM_FMT,
          (unsigned long)VIDIOC_ENUM_FRAMESIZES, (unsigned long)VIDIOC_ENUM_FRAMEINTERVALS,
          sizeof(struct v4l2_fmtdesc), sizeof(struct v4l2_frmsizeenum),
          sizeof(struct v4l2_frmivalenum), offsetof(struct v4l2_fmtdesc, pixelformat),
-         offsetof(struct v4l2_frmsizeenum, discrete), offsetof(struct v4l2_frmivalenum, discrete));
+         offsetof(struct v4l2_frmsizeenum, discrete), offsetof(struct v4l2_frmivalenum, discrete),
+         sizeof(struct v4l2_format), offsetof(struct v4l2_format, fmt.pix.width));
   return 0;
 }
 """
@@ -236,6 +231,7 @@ def test_layouts_are_the_kernels(tmp_path: Path) -> None:
     subprocess.run(["cc", "-o", tmp_path / "v", tmp_path / "v.c"], check=True)
     printed = subprocess.run([tmp_path / "v"], capture_output=True, check=True).stdout
     assert [int(number) for number in printed.split()] == [
+        v4l2_formats.G_FMT,
         v4l2_formats.ENUM_FMT,
         v4l2_formats.ENUM_FRAMESIZES,
         v4l2_formats.ENUM_FRAMEINTERVALS,
@@ -245,7 +241,90 @@ def test_layouts_are_the_kernels(tmp_path: Path) -> None:
         3 * 4 + 32,
         3 * 4,
         5 * 4,
+        v4l2_formats.FORMAT.size,
+        2 * 4,
     ]
+
+
+# A driver in C, preloaded into the reader, in the place of the kernel's
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a camera that only readers started from here see."""
+    if shutil.which("cc") is None or not Path("/usr/include/linux/videodev2.h").exists():
+        pytest.skip("no C compiler or kernel headers: sudo apt-get install gcc linux-libc-dev")
+    library, device = tmp_path / "fake_v4l2.so", tmp_path / "video0"
+    source = Path(__file__).with_name("fake_v4l2.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    device.touch()
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("FAKE_V4L2", str(device))
+    return device
+
+
+def usb(device: Path, told: list[str], **options: str) -> Camera:
+    feed = Feed("v4l2", str(device), options, reading=0.5)
+    return Camera(feed, "usb", retry=Retry(first=0.01, longest=0.05), tell=told.append)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (96, 128)])
+def test_a_usb_camera_in_its_sizes(plugged: Path, size: tuple[int, int]) -> None:
+    told: list[str] = []
+    camera = usb(plugged, told, video_size=f"{size[1]}x{size[0]}", input_format="yuyv422")
+    before = time.monotonic()
+    with closing(iter(camera)) as frames:
+        seen = list(islice(frames, 20))
+    assert {frame.image.shape for frame in seen} == {(*size, 3)}
+    levels = [float(frame.image.mean()) for frame in seen]
+    assert levels == sorted(levels)  # it counts up
+    captured = [frame.captured for frame in seen]
+    assert before < captured[0] < captured[-1] < time.monotonic()
+    assert told == [
+        "usb offers yuyv422 64x48 at 50 frames/s",
+        "usb offers yuyv422 128x96 at 50 frames/s",
+        f"usb: live, {size[1]}x{size[0]} rawvideo at 50 frames/s",
+    ]
+    assert camera.fps == 50
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"video_size": "100x50"}, "it gives 128x96 instead of 100x50; it offers yuyv422 64x48"),
+        ({"input_format": "mjpeg"}, "it does not take these options; it offers yuyv422 64x48"),
+    ],
+)
+def test_what_a_usb_camera_does_not_offer(
+    plugged: Path, options: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(SourceFailed, match=reason):
+        list(usb(plugged, [], **options))
+
+
+@pytest.mark.parametrize("trouble", ["gone", "hung"])
+def test_a_usb_camera_that_is_pulled_or_hangs_comes_back(plugged: Path, trouble: str) -> None:
+    mark = plugged.with_name(f"video0.{trouble}")
+    told: list[str] = []
+    camera = usb(plugged, told)
+    tell = camera._tell
+
+    def heal(line: str) -> None:
+        tell(line)
+        if "reconnecting" in line:
+            mark.unlink(missing_ok=True)
+
+    camera._tell = heal
+    with closing(iter(camera)) as frames:
+        for frame in frames:
+            if frame.index == 5:
+                mark.touch()
+            if frame.index == 40:
+                break
+    assert camera.status.reconnects == 1
+    assert any(("No such device" if trouble == "gone" else "no frame") in line for line in told), (
+        told
+    )
 
 
 # Drivers that hang
@@ -270,7 +349,7 @@ with open_session(Bundle.open(Path(bundle)), "fp32") as session:
 
 
 @pytest.fixture
-def hung_device(tmp_path: Path) -> Iterator[Path]:
+def hung_device(tmp_path: Path) -> Path:
     """A device whose driver never returns from being opened."""
     pipe = tmp_path / "camera"
     os.mkfifo(pipe)  # nobody writes to it
