@@ -242,7 +242,11 @@ def run(options: Options) -> Summary:
         print(f"{redact(source.name)} -> {session.description}")
         print(f"target {target_choice}\nprecision {precision_choice}\ncrf {crf_choice}")
         print(f"temporal {options.temporal}\ndrift {watched}", flush=True)
+        if options.log == "json":  # what standard output tells people
+            tell("started", camera=source.name, engine=session.description, crf=crf_choice)
         ended = _consume(stack.enter_context(stream), sinks, options.frames)
+        if options.log == "json":
+            tell("ended", how=ended, frames=stream.ages.count, fps=round(stream.fps, 2))
     return summarise(
         stream,
         session,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import socket
 import stat
@@ -125,5 +126,5 @@ def _read_token(path: Path) -> str:
             f"(umask 077; openssl rand -hex 16 > {path})"
         ) from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):  # not refused: Docker's secrets are world-readable
-        tell("token file is open to all users: chmod 600", 30, file=path)
+        tell("token file is open to all users: chmod 600", logging.WARNING, file=path)
     return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def self_test(session: Session, bundle: Bundle) -> str | None:
         return None
     problem = golden_test(session, bundle).problem
     if problem is not None:
-        tell("self-test failed", 30, reason=problem)
+        tell("self-test failed", logging.WARNING, reason=problem)
     return None if problem is None else f"self-test: {problem}"
 
 
@@ -123,7 +124,7 @@ def _going_back(switches: Switches, session: Session) -> Callable[[Failure], Non
     """What to do when a precision cannot be loaded: say so, and show the one that still runs."""
 
     def go_back(error: Failure) -> None:
-        tell("precision not changed", 30, reason=str(error))
+        tell("precision not changed", logging.WARNING, reason=str(error))
         switches.change({"precision": session.precision})
 
     return go_back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -70,6 +71,7 @@ class Channel:
         self.viewers = 0
         self.listener: Callable[[Picture], None] = lambda picture: None
         self._rate = Rate()
+        self._told = "starting"
         self._counting = threading.Lock()
         self._results: Slot[Result] = Slot(NEWEST)
         self._thread = threading.Thread(target=self._work, name=f"channel {name}", daemon=True)
@@ -111,6 +113,16 @@ class Channel:
             return "starting"
         return "live" if self.age() <= self._limit() else "stale"
 
+    def note_condition(self) -> None:
+        """Tell the log if the condition is another one than the last time; for one thread."""
+        condition = self.condition
+        if condition != self._told:
+            self._told = condition
+            level = logging.WARNING if condition == "stale" else logging.INFO
+            detail = self.stream.source.status.detail
+            age = round(self.age(), 1)
+            tell(f"stream is {condition}", level, stream=self.name, age_s=age, detail=detail)
+
     def age(self) -> float:
         """Seconds since the newest frame was captured; 0 before the first."""
         return 0.0 if self.latest is None else time.monotonic() - self.latest.frame.captured
@@ -140,7 +152,8 @@ class Channel:
     def _limit(self) -> float:
         """Seconds from which a frame counts as stale: its processing and two periods."""
         processing = 0.0 if self.latest is None else self.latest.age
-        return max(STALE, processing + 2 * (min(1 / self.fps, SLOWEST) if self.fps else SLOWEST))
+        rate = self.fps or self.stream.source.fps
+        return max(STALE, processing + 2 * min(1 / rate, SLOWEST))
 
     def _show(self, result: Result) -> None:
         if self.viewers or (self.recordings is not None and self.recordings.running):
@@ -154,7 +167,7 @@ class Channel:
                 try:
                     self._make(result)
                 except Exception as error:  # a viewer's picture may fail, the stream goes on
-                    tell("picture failed", 40, stream=self.name, error=repr(error))
+                    tell("picture failed", logging.ERROR, stream=self.name, error=repr(error))
 
     def _make(self, result: Result) -> None:
         with self.stream.timings.measure("page"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -48,10 +49,10 @@ def guard(
         refusal = _refusal(access, request)
         if refusal is not None:
             status, reason = refusal
-            tell("refused", 30, path=request.path, peer=request.remote, reason=reason)
+            _tell_refusal(request, reason)
             return web.json_response({"error": reason}, status=status)
         if not public(request) and not access.admits(request.headers, request.cookies):
-            tell("refused", 30, path=request.path, peer=request.remote, reason="no valid token")
+            _tell_refusal(request, "no valid token")
             reason = "a token is needed: Authorization: Bearer TOKEN, or open the page and log in"
             return web.json_response(
                 {"error": reason}, status=401, headers={"WWW-Authenticate": "Bearer"}
@@ -64,6 +65,11 @@ def guard(
             return web.json_response({"error": str(error)}, status=409)
 
     return check
+
+
+def _tell_refusal(request: web.Request, reason: str) -> None:
+    """Never with the query: it may hold a token."""
+    tell("refused", logging.WARNING, path=request.path, peer=request.remote, reason=reason)
 
 
 def _refusal(access: Access, request: web.Request) -> tuple[int, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
@@ -76,7 +77,7 @@ class Recordings:
             except Failure as error:
                 self.problem = str(error)
         if self.problem:
-            tell("recording ended by itself", 30, stream=self._name, reason=self.problem)
+            tell("recording ended", logging.WARNING, stream=self._name, reason=self.problem)
             self.stop()
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -91,7 +92,7 @@ class Routes:
         if access.admits(request.headers, request.cookies):
             return self._file("index.html")
         if given is not None:
-            tell("refused", 30, path="/", peer=request.remote, reason="wrong token")
+            tell("refused", logging.WARNING, path="/", peer=request.remote, reason="wrong token")
         return self._file("login.html", status=401)
 
     async def file(self, request: web.Request) -> web.StreamResponse:
@@ -106,7 +107,7 @@ class Routes:
         form = await asyncio.wait_for(request.post(), PATIENCE)
         if self._service.access.is_token(str(form.get("token", ""))):
             return self._logged_in()
-        tell("refused", 30, path="/login", peer=request.remote, reason="wrong token")
+        tell("refused", logging.WARNING, path="/login", peer=request.remote, reason="wrong token")
         return self._file("login.html", status=401)
 
     async def healthz(self, _: web.Request) -> web.Response:

@@ -110,8 +110,10 @@ class Server:
         await runner.cleanup()
 
     async def _tell_states(self, routes: Routes, service: Service) -> None:
-        """The state of all channels, made once for all pages."""
+        """The state of all channels, made once for all pages; changes of it for the log."""
         while True:
+            for channel in service.channels:
+                channel.note_condition()
             if service.states.wanted:
                 service.states.put(json.dumps(routes.state.to_json()))
             await asyncio.sleep(PERIOD)

@@ -13,15 +13,16 @@ from runtime.overlay import SAMPLING
 from runtime.serving.channel import Channel
 
 PERIOD = 0.25  # seconds between two states that are sent to viewers
+GONE = 3.0  # seconds after its last run in which a stage is still told
 
 
 class ChannelState:
-    """The state of one channel; stage times are means since the state before."""
+    """The state of one channel; stage times are means since the last one that had any."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self._totals: dict[str, tuple[int, float]] = {}
-        self._means: dict[str, float] = {}
+        self._means: dict[str, tuple[float, float]] = {}  # ms, and when it was counted
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; shares are of the frame, times in ms."""
@@ -67,15 +68,14 @@ class ChannelState:
         ]
 
     def _stages(self) -> dict[str, float]:
+        now = time.monotonic()
         for name, times in dict(self.channel.stream.timings.stages).items():
             count, total = times.count, times.total
             counted, spent = self._totals.get(name, (0, 0.0))
             if count > counted:
-                self._means[name] = round(1e3 * (total - spent) / (count - counted), 3)
-                self._totals[name] = count, total
-            else:
-                self._means.pop(name, None)
-        return dict(self._means)
+                mean = round(1e3 * (total - spent) / (count - counted), 3)
+                self._means[name], self._totals[name] = (mean, now), (count, total)
+        return {name: ms for name, (ms, when) in self._means.items() if now - when < GONE}
 
 
 class State:

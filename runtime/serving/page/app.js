@@ -94,7 +94,8 @@ function watch() {
 
 function refresh() {
   screens.forEach((screen, i) => screen.update(states[i], connected));
-  if (states.length && chosen() >= 0 && connected) panel.update(states[chosen()]);
+  const state = states[chosen()];
+  if (state && (connected || !panel.shows(state))) panel.update(state);
 }
 
 function complain(text) {

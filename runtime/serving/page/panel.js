@@ -30,11 +30,15 @@ export class Panel {
   }
 
   update(state) {
-    if (this.#state?.name !== state.name) this.#begin(state);
+    if (!this.shows(state)) this.#begin(state);
     this.#state = state;
     this.#legend(state.classes);
     this.#controls(state);
     this.#numbers(state);
+  }
+
+  shows({ name }) {
+    return this.#state?.name === name;
   }
 
   togglePause() {
@@ -81,7 +85,7 @@ export class Panel {
     try {
       await post(`/api/streams/${this.#state.name}/${what}`, body);
     } catch (error) {
-      this.complain(error.message);
+      this.complain(error instanceof TypeError ? "The server does not answer" : error.message);
     }
   }
 

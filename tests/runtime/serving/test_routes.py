@@ -70,7 +70,7 @@ def post(server: Server, path: str, body: Any) -> tuple[int, Any]:
 
 
 def test_health_is_about_the_process_and_readiness_about_the_frames(
-    served: Any, serve: Any, until: Any
+    served: Any, serve: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     problem: list[str] = []
     server = serve(served, self_test=lambda: problem[0] if problem else None)
@@ -84,6 +84,7 @@ def test_health_is_about_the_process_and_readiness_about_the_frames(
 
     served.camera.delivering.clear()
     until(lambda: served.channel.condition == "stale")
+    until(lambda: "stream is stale" in caplog.text)
     status, body = get(server, "/readyz")
     assert status == 503
     assert body["reasons"][0].startswith("camera is stale, newest frame ")

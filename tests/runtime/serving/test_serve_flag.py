@@ -86,7 +86,14 @@ def test_a_signal_ends_it_with_viewers_and_a_recording(
     assert json.loads(numbers.read_text())["ended"] == "stopped by signal"
     assert (tmp_path / started["running"]["file"]).stat().st_size > 0
     events = [json.loads(line)["event"] for line in errors.splitlines()]
-    assert {"serving", "viewer joined", "recording started", "recording finished"} <= set(events)
+    assert (events[-1], "stream is live" in events) == ("ended", True)
+    assert {
+        "started",
+        "serving",
+        "viewer joined",
+        "recording started",
+        "recording finished",
+    } <= set(events)
 
 
 def test_systemd_hears_of_the_first_frame_and_of_the_end(tiny_bundle: Path, tmp_path: Path) -> None:
