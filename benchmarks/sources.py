@@ -6,7 +6,8 @@ with the line to type where that is not installed), and readers that crash or ha
 The camera must then either be live again, once the fault is over, or end with a reason.
 
 `--times` repeats the faults that take no waiting; those that must wait for a time-out are repeated
-`--patient` times. Growth is of this process, from after the first tenth to the end.
+`--patient` times; growth is of this process. Some of the cheap ones are also opened
+`--openings` times without a reader, which shows whether FFmpeg or its binding leaks.
 
 The cost of isolation is the CPU time of both processes per frame of a raw camera at 60 frames/s,
 from FFmpeg's test source, against the same code in this process; medians of rounds that take turns.
@@ -23,7 +24,7 @@ from engines.failures import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.source_cost import CostRow
-    from benchmarks.source_faults import FaultRow
+    from benchmarks.source_faults import FaultRow, OpeningRow
 
 PACKAGES = ("av", "numpy")
 
@@ -34,14 +35,17 @@ class Options:
 
     times: int = 100
     patient: int = 5
+    openings: int = 1000
     frames: int = 300
     rounds: int = 3
     only: str = ""
     json: Path | None = None
 
     def __post_init__(self) -> None:
-        if min(self.times, self.patient, self.frames, self.rounds) < 1:
-            raise UsageError("--times, --patient, --frames and --rounds must be at least 1")
+        if min(self.times, self.patient, self.openings, self.frames, self.rounds) < 1:
+            raise UsageError(
+                "--times, --patient, --openings, --frames and --rounds must be at least 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Result:
     """All rows, and what could not be done here."""
 
     faults: list[FaultRow]
+    openings: list[OpeningRow]
     costs: list[CostRow]
     machine: dict[str, str | int | float]
     skipped: list[str] = field(default_factory=list)
@@ -65,6 +70,7 @@ def parse(argv: list[str] | None) -> Options:
     result = parser(__doc__, "python benchmarks/sources.py --times 1000 --json sources.json")
     result.add_argument("--times", type=int, default=default.times, help="of cheap faults")
     result.add_argument("--patient", type=int, default=default.patient, help="of slow faults")
+    result.add_argument("--openings", type=int, default=default.openings, help="in this process")
     result.add_argument("--frames", type=int, default=default.frames, help="of each cost round")
     result.add_argument("--rounds", type=int, default=default.rounds, help="of each cost")
     result.add_argument("--only", default=default.only, help="faults whose name contains this")
@@ -76,7 +82,7 @@ def run(options: Options) -> Result:
     from tqdm import tqdm
 
     from benchmarks.source_cost import costs
-    from benchmarks.source_faults import FAULTS, missing_packages, suffer
+    from benchmarks.source_faults import AT_ONCE, FAULTS, missing_packages, open_often, suffer
     from engines.machine import describe_machine
 
     skipped = missing_packages()
@@ -86,8 +92,11 @@ def run(options: Options) -> Result:
         suffer(fault, options.patient if fault.slow else options.times)
         for fault in tqdm(chosen, disable=None, unit="fault")
     ]
-    measured = [] if options.only else costs(options.frames, options.rounds)
-    return Result(rows, measured, describe_machine(*PACKAGES), skipped)
+    if options.only:
+        return Result(rows, [], [], describe_machine(*PACKAGES), skipped)
+    often = [open_often(fault, options.openings) for fault in AT_ONCE]
+    measured = costs(options.frames, options.rounds)
+    return Result(rows, often, measured, describe_machine(*PACKAGES), skipped)
 
 
 def show(result: Result) -> None:
@@ -97,6 +106,15 @@ def show(result: Result) -> None:
         print(f"| {row.name} | {row.how} | {row.times} | {row.outcome()} |")
     for line in result.skipped:
         print(f"skipped: {line}")
+    if result.openings:
+        print(
+            "\n| opened again and again | times | files | threads | memory |\n|---|---|---|---|---|"
+        )
+    for often in result.openings:
+        print(
+            f"| {often.name} | {often.times} | {often.files:+d} | {often.threads:+d} | "
+            f"{often.megabytes:+.2f} MB |"
+        )
     if result.costs:
         print("\n| frame | in process | isolated | age at hand-over |\n|---|---|---|---|")
     for cost in result.costs:
