@@ -21,7 +21,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
@@ -88,7 +88,12 @@ def parse(argv: list[str] | None) -> Options:
         )
     p.add_argument("--again", action="store_true", help="run parts that went well once more")
     p.add_argument("--rehearse", action="store_true", help="what goes without a GPU")
-    p.add_argument("--minutes", type=float, default=default.minutes, help="(%(default)g)")
+    p.add_argument(
+        "--minutes",
+        type=float,
+        default=default.minutes,
+        help="in all; more give each part more, too (%(default)g)",
+    )
     p.add_argument("--wheels", type=Path, metavar="DIR", help="take packages from here, no network")
     p.add_argument("--bundle", type=Path, metavar="DIR", help="use this one, and build none")
     p.add_argument("--out", type=Path, default=default.out, metavar="DIR", help="(%(default)s)")
@@ -145,7 +150,8 @@ def run_all(parts: list[Part], place: Place, state: State, options: Options) -> 
         if seconds <= 0:
             print("        not run: the time is up, the same command goes on here", flush=True)
             continue
-        outcome = run_part(part, place, seconds, options.rehearse, revision)
+        patient = replace(part, seconds=part.seconds * max(1.0, options.minutes / Options.minutes))
+        outcome = run_part(patient, place, seconds, options.rehearse, revision)
         state.add(outcome)
         told = f"{outcome.status}, {outcome.seconds:.0f} s"
         print(f"        {told}{': ' if outcome.reason else ''}{outcome.reason}", flush=True)

@@ -24,7 +24,7 @@ class Part:
     Args:
         name: For --part and --skip.
         what: One line for people.
-        seconds: The most it may take.
+        seconds: The most it may take where all have ten minutes.
         commands: Its processes, run in order until one fails.
         rehearsal: The same on a machine without a GPU, as far as it goes.
         left: What the rehearsal leaves out, "" if nothing.
@@ -33,7 +33,7 @@ class Part:
 
     name: str
     what: str
-    seconds: int
+    seconds: float
     commands: Commands
     rehearsal: Commands | None = None
     left: str = "all of it"
@@ -170,7 +170,7 @@ def train(place: Place) -> list[Command]:
     return [place.run(*words, "--json", place.result("train"))]
 
 
-def anywhere(name: str, what: str, seconds: int, commands: Commands, left: str = "") -> Part:
+def anywhere(name: str, what: str, seconds: float, commands: Commands, left: str = "") -> Part:
     """A part that is rehearsed by its own commands."""
     return Part(name, what, seconds, commands, commands, left)
 
