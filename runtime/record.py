@@ -122,7 +122,8 @@ def check_recordable(path: Path, source: str) -> None:
         raise UsageError(f"--record {path}: no folder {path.parent}; mkdir -p {path.parent}")
     if path.is_dir():
         raise UsageError(f"--record {path} is a folder: name a file in it, {path / 'out.mp4'}")
-    if path.exists() and Path(source).exists() and path.samefile(source):
+    # os.path: a camera's address may be longer than a path can be, and Path.exists raises then
+    if path.exists() and os.path.exists(source) and path.samefile(source):  # noqa: PTH110
         raise UsageError(f"--record {path} would overwrite the --camera file: choose another name")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"--record {path}: no permission to write to {path.parent}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def open_source(
     if images := images_named(text):
         return FolderSource(images, text)
     path = Path(text)
-    if not text or not path.exists():
+    if not os.path.exists(text):  # noqa: PTH110  Path.exists raises at names that are too long
         raise SourceFailed(f"no file or folder {text!r}{_nearest(path)}")
     return VideoSource(path)
 

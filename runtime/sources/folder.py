@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import threading
 import time
@@ -51,7 +52,7 @@ def images_named(text: str) -> list[Path]:
     `SourceFailed` if it is a folder or pattern without images.
     """
     path = Path(text)
-    if text and path.exists():
+    if os.path.exists(text):  # noqa: PTH110  Path.exists raises at names that are too long
         if not path.is_dir():
             return [path] if _is_image(path) else []
         found = sorted(entry for entry in path.iterdir() if _is_image(entry))

@@ -328,6 +328,8 @@ def test_wrong_street_options_say_the_right_ones(text: str) -> None:
         ("/dev/no-such-camera", r"no camera at /dev/no-such-camera: .*--camera"),
         ("missing.mp4", r"no file or folder 'missing.mp4'.*--camera street:"),
         ("", r"no file or folder"),
+        ("x" * 5000, r"no file or folder"),
+        ("a\0b", r"no file or folder"),
     ],
 )
 def test_a_missing_source_says_what_to_type(text: str, message: str) -> None:
