@@ -155,11 +155,8 @@ def borders(report: Report, columns: dict[str, list[LayerRow]]) -> list[Border]:
         error = oracle.get(row.name)
         if error is None or not row.border_share:
             continue
-        found = [(name, by_layer[name].get(row.name)) for name in shown]
-        pairs = [
-            (words(name), other and other.own_sqnr_db, other and other.own_border_sqnr_db)
-            for name, other in found
-        ]
+        twins = [(name, by_layer[name][row.name]) for name in shown if row.name in by_layer[name]]
+        pairs = [(words(n), twin.own_sqnr_db, twin.own_border_sqnr_db) for n, twin in twins]
         share = "all" if error.positions == error.of else f"{error.positions} of {error.of}"
         result.append(Border(row, error.max_abs, share, pairs))
     return result

@@ -63,9 +63,12 @@ def scaled_weights(layer: str, factor: float) -> Fault:
 def weight_of(node: NodeProto, wiring: Wiring) -> TensorProto:
     """The float numbers that scale with a convolution's weights: they, or their INT8 scales."""
     dequantize = wiring.producer.get(node.input[1])
-    return wiring.constants[node.input[1] if dequantize is None else dequantize.input[1]]
+    name = str(node.input[1] if dequantize is None else dequantize.input[1])
+    tensor: TensorProto = wiring.constants[name]
+    return tensor
 
 
 def find(model: ModelProto, layer: str) -> NodeProto:
     """The node of this name."""
-    return next(node for node in model.graph.node if node.name == layer)
+    found: NodeProto = next(node for node in model.graph.node if node.name == layer)
+    return found

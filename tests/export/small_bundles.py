@@ -25,7 +25,7 @@ from export.graphs import add_graph
 from export.half import to_half
 from train.checkpoint import save_checkpoint
 from train.deployable import Deployable
-from train.family import Architecture, build_model
+from train.family import build_model, parse
 from train.layers import Classifier
 
 MOBILENET = "deeplabv3plus_mobilenetv2,width=0.35"
@@ -42,8 +42,10 @@ class Frames(list[NDArray[np.uint8]]):
 
 def frames(count: int = 4, size: tuple[int, int] = SIZE) -> Frames:
     """Blocks of random colours."""
-    coarse = np.random.default_rng(5).integers(0, 256, (count, size[0] // 8, size[1] // 8, 3))
-    return Frames(coarse.astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2))
+    blocks = [-(-pixels // 8) for pixels in size]
+    coarse = np.random.default_rng(5).integers(0, 256, (count, *blocks, 3)).astype(np.uint8)
+    fine = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    return Frames(np.ascontiguousarray(fine[:, : size[0], : size[1]]))
 
 
 def sane_network(architecture: str, spec: ModelSpec) -> Deployable:
@@ -68,7 +70,7 @@ def sane_network(architecture: str, spec: ModelSpec) -> Deployable:
 
 def spec_of(architecture: str, size: tuple[int, int] = SIZE) -> ModelSpec:
     """A model of four classes."""
-    parsed = Architecture.parse(architecture)
+    parsed = parse(architecture)
     return ModelSpec(
         name="small",
         architecture=architecture,

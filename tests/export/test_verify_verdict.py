@@ -89,7 +89,7 @@ def test_a_layer_is_blamed_for_its_own_error(
     assert first is not None
     assert (first.precision, first.layer) == (precision, GOOD[index].name)
     assert words_ in first.reason
-    assert first.layer in verdict(measured(GOOD), [], found)
+    assert GOOD[index].name in verdict(measured(GOOD), [], found)
 
 
 def test_inherited_errors_blame_nobody_and_the_first_precision_comes_first() -> None:
@@ -112,7 +112,7 @@ def test_the_loop_and_graphs_as_a_whole_have_limits() -> None:
     nan = dataclasses.replace(wrong, max_abs=None)
     assert "2.0e-04" in judge(GOOD, oracle=[wrong])[0].reason
     assert "not finite" in judge(GOOD, oracle=[nan])[0].reason
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"label_agreement": 0.89}, "89.00%"), ({"finite": False}, "not finite"),
         ({"repeat_max_abs": 0.1}, "two runs"), ({"rows_max_abs": 0.1}, "equal rows"),
     ]  # fmt: skip
