@@ -66,7 +66,7 @@ class TritonConfig:
         """
         try:
             from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
-            from tritonclient.grpc.model_config_pb2 import ModelConfig  # type: ignore[import-untyped]
+            from tritonclient.grpc.model_config_pb2 import ModelConfig
         except (ImportError, RuntimeError) as error:  # RuntimeError: tritonclient without grpc
             raise DeviceMissing(
                 f"Triton's definition of a configuration is not here ({error}): "
