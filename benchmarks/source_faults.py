@@ -31,7 +31,7 @@ ENOUGH = 40  # frames of one connection that show it to be well; faulty ones del
 GUARD = 900.0  # s after which a camera that did not recover counts as lost
 EAGER = Retry(first=0.01, longest=0.02, to_start=float("inf"))
 OPENING, READING = 1.5, 1.0  # s; the watchdog adds one. A user's are 8 and 4
-RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
+RTSP_SERVER = Path(__file__).parents[1] / "tests" / "runtime" / "rtsp_server.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
 INSTALL = "sudo apt-get install $(grep -v '#' tests/debian-packages.txt)"
 
