@@ -156,7 +156,7 @@ def _measure(
     """One phase of `count` viewers, added to what was counted before."""
     spawn = multiprocessing.get_context("spawn")
     receiving, sending = spawn.Pipe(duplex=False)
-    watching = spawn.Process(target=watch, args=(port, count, SETTLE + seconds, sending))
+    watching = spawn.Process(target=watch, args=(port, count, seconds, sending))
     watching.start()
     while channel.viewers < count:
         time.sleep(0.01)
@@ -180,19 +180,26 @@ def watch(port: int, count: int, seconds: float, result: Connection) -> None:
     """`count` viewers for a time, in this process: how many pictures each took a second, and how
     many cores that needed."""
     head = b"GET /api/streams/camera/video.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    taken = 0
     with ExitStack() as stack, selectors.DefaultSelector() as ready:
         for _ in range(count):
             line = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             line.sendall(head)
             ready.register(line, selectors.EVENT_READ, line)
+        _take(ready, SETTLE)
         start, cpu = time.monotonic(), time.process_time()
-        while (left := start + seconds - time.monotonic()) > 0:
-            for key, _ in ready.select(left):
-                taken += key.data.recv(1 << 18).count(b"--frame\r\n")
+        taken = _take(ready, seconds)
         elapsed = time.monotonic() - start
         cores = (time.process_time() - cpu) / elapsed
     result.send((taken / max(1, count) / elapsed, cores))
+
+
+def _take(ready: selectors.BaseSelector, seconds: float) -> int:
+    """How many pictures came within a time."""
+    taken, end = 0, time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for key, _ in ready.select(left):
+            taken += key.data.recv(1 << 18).count(b"--frame\r\n")
+    return taken
 
 
 def _page_seconds(channel: Channel) -> float:

@@ -59,13 +59,14 @@ def _call(loop: asyncio.AbstractEventLoop, pictures: Newest[Picture], picture: P
         loop.call_soon_threadsafe(pictures.put, picture)
 
 
-def keep_short(request: web.Request) -> None:
+def keep_short(request: web.Request) -> asyncio.Transport:
     """Little may wait inside the kernel and the transport: what waits there grows old."""
     assert request.transport is not None
     request.transport.set_write_buffer_limits(high=BUFFER)
     connection = request.transport.get_extra_info("socket")
     connection.setsockopt(socket.IPPROTO_TCP, NOT_SENT, BUFFER)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * BUFFER)
+    return request.transport
 
 
 async def mjpeg(request: web.Request, screen: Screen) -> web.StreamResponse:
@@ -73,13 +74,25 @@ async def mjpeg(request: web.Request, screen: Screen) -> web.StreamResponse:
     response = web.StreamResponse()
     response.content_type = "multipart/x-mixed-replace"
     response.headers["Content-Type"] = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-    keep_short(request)
+    transport = keep_short(request)
     await response.prepare(request)
     with screen.watching() as serial, suppress(ConnectionError, asyncio.TimeoutError):
         while True:
             serial, picture = await screen.pictures.after(serial)
-            await asyncio.wait_for(response.write(_part(picture)), WRITE)
+            await _send(response, transport, _part(picture))
     return response
+
+
+async def _send(response: web.StreamResponse, transport: asyncio.Transport, part: bytes) -> None:
+    """Send a part; a viewer that does not take it in time is a TimeoutError.
+
+    Where it fits into the transport's buffer there is nothing to wait for, and no timer, which
+    would be most of what a viewer costs.
+    """
+    if transport.get_write_buffer_size() + len(part) < BUFFER:
+        await response.write(part)
+    else:
+        await asyncio.wait_for(response.write(part), WRITE)
 
 
 def _part(picture: Picture) -> bytes:

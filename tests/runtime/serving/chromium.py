@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-APT = "apt-get update && apt-get install -y $(cat tests/debian-packages.txt)"
+APT = "sudo apt-get install $(grep -v '#' tests/debian-packages.txt)"
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-extensions --mute-audio "

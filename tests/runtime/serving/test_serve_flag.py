@@ -11,17 +11,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engines.bundle import Bundle, Golden, writing_bundle
+from engines.failures import DeviceMissing
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.session import open_session
-from runtime.serving.attach import open_switched, self_test
+from runtime.serving.access import Access
+from runtime.serving.address import Address
+from runtime.serving.attach import open_switched, self_test, start_server
 from runtime.stream import main
 from runtime.switched_session import SwitchedSession
 
@@ -138,6 +141,15 @@ def test_a_token_of_the_environment_opens_other_addresses(
     printed = capsys.readouterr()
     assert "protected=True" in printed.err
     assert TOKEN not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("missing", ["aiohttp", "prometheus_client"])
+def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("runtime.serving.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(DeviceMissing, match=rf"{missing}: pip install"):
+        start_server(ExitStack(), [], Access(Address("127.0.0.1", 0)), None)
 
 
 def test_a_model_proves_itself_before_it_is_called_ready(tiny_bundle: Path, tmp_path: Path) -> None:
