@@ -15,8 +15,13 @@ from FFmpeg's test source, against the same code in this process; medians of rou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":  # this folder comes first on the path and would hide the room `crf`
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
