@@ -44,6 +44,11 @@ class Candidate:
         """Whether it is quantized."""
         return self.file.flavour is not None
 
+    def runs_on(self, target: str) -> bool:
+        """Whether a target runs this graph: TensorRT has no use for `u8`, CPUs none for `s8`."""
+        foreign = "s8" if target in CPU_TARGETS else "u8"
+        return self.file.flavour != foreign and self.file.target in (None, target)
+
 
 def candidates(
     bundle: Bundle, precisions: Collection[str] = (), target: str = "cpu"

@@ -100,7 +100,7 @@ def measure(
     columns = setup.columns
     for candidate in tqdm(candidates, "opening graphs", unit="graph", disable=None, leave=False):
         columns.append(GraphColumn(candidate, setup.places))
-        if target != "cpu":
+        if target != "cpu" and candidate.runs_on(target):
             columns.append(GraphColumn(candidate, setup.places, target, backend))
     columns.sort(key=lambda c: ORDER.index(c.name) if c.name in ORDER else len(ORDER))
     oracle: list[OracleError] = []

@@ -104,7 +104,9 @@ def open_engines(bundle: Bundle, chosen: Sequence[Candidate], options: Options) 
     graphs = [candidate(bundle, "fp32", fp32), *chosen]
     engines = [on_cpu(bundle, graph) for graph in graphs]
     if options.target == "openvino":
-        engines += [on_cpu(bundle, graph, "openvino") for graph in graphs]
+        engines += [
+            on_cpu(bundle, graph, "openvino") for graph in graphs if graph.runs_on("openvino")
+        ]
     elif runs_plans(options.target):
         engines += plan_engines(bundle, options.target, options.precision)
     return engines
@@ -138,8 +140,8 @@ def read_fused(bundle: Bundle, chosen: Sequence[Candidate], options: Options) ->
     own = {graph.file.precision for graph in chosen if graph.file.target == RTX}
     rows = []
     for graph in chosen:
-        shared = graph.file.flavour != "u8" and graph.file.target is None
-        if graph.file.target == RTX or (shared and graph.file.precision not in own):
+        other = graph.file.target is None and graph.file.precision in own
+        if graph.runs_on(RTX) and not other:
             tell(f"{graph.name} on {RTX}, built twice")
             rows.append(fused_row(bundle, graph, trt))
     return rows

@@ -97,7 +97,7 @@ def verdict(measured: Measured, engines: Sequence[EngineRow], found: Sequence[Fi
     layers = ", ".join(f"at least {lowest:.0f} dB in {kind}" for kind, lowest in kept.items())
     labels = [row.label_agreement for row in engines if row.precision != "fp32"]
     text = "Every layer does what the network does" + (f": {layers}" if layers else "")
-    return text + (f"; {min(labels):.2%} or more of the labels are FP32’s." if labels else ".")
+    return text + (f"; at least {min(labels):.2%} of the labels are FP32’s." if labels else ".")
 
 
 def words(precision: str) -> str:

@@ -129,6 +129,32 @@ def test_frames_of_ones_own(bundle: Path, tmp_path: Path) -> None:
     assert (found["frames"], found["data"]) == (2, "street:")
 
 
+def test_openvino_is_tapped_too(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    code, found = run(bundle, tmp_path, "--target", "openvino", "--frames", "1")
+    assert code == 0, found["findings"]
+    columns = {row["precision"] for row in found["layers"]}
+    assert {"int8_u8 on openvino", "fp16 on openvino"} < columns
+    assert "int8_s8 on openvino" not in columns
+    assert found["label_agreement"]["int8_u8 on openvino"] > 0.9
+
+
+@pytest.mark.tensorrt
+def test_rtx_plans_are_read_without_a_gpu(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    flags = ("--target", "tensorrt-rtx", "--precision", "fp16,int8", "--frames", "1")
+    code, found = run(bundle, tmp_path, *flags)
+    assert code == 0, found["findings"]
+    rows = {row["precision"]: row for row in found["fused"]}
+    assert rows.keys() == {"fp16", "int8_s8"}
+    assert rows["fp16"]["convolutions"] == {"FP16": 6}
+    assert rows["int8_s8"]["convolutions"]["INT8"] >= 3
+    for row in rows.values():
+        assert row["repeats"]
+        assert not row["fallbacks"]
+        assert not row["untold"]
+
+
 def test_limits_can_be_set(bundle: Path, tmp_path: Path) -> None:
     code, found = run(bundle, tmp_path, "--precision", "int8", "--min-sqnr", "149")
     assert code == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from engines.failures import DeviceMissing, GateFailed, Refused
-from export.verification.backends import TappedPlan, on_onnxruntime
+from export.half import to_half
+from export.verification import backends
+from export.verification.backends import TappedPlan, on_onnxruntime, on_tensorrt
+from export.verification.onnx_taps import tapped
+from tests.export.miniature import SIZE, miniature
 
 Array = NDArray[Any]
 
@@ -124,3 +129,37 @@ def test_onnxruntimes_failures_are_sentences() -> None:
     broken.graph.node[0].op_type = "Nothing"
     with pytest.raises(Refused, match="does not accept the int8 graph"):
         on_onnxruntime(broken, "int8")
+
+
+def test_plans_are_built_for_their_taps_and_freed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    device: Any = FakeDevice()
+    built = []
+
+    def build(trt: Any, graph: bytes, settings: Any, quiet: bool) -> Any:
+        built.append((graph, settings.precision, quiet))
+        return SimpleNamespace(data=b"plan")
+
+    monkeypatch.setattr(backends, "load_library", lambda target: fake_tensorrt(device))
+    monkeypatch.setattr("export.plans.builder.build_plan", build)
+    graph = adder(1)
+    graph.graph.output[0].name = "logits"
+    with contextlib.ExitStack() as lifetime:
+        run = on_tensorrt("tensorrt", lifetime, device)(graph, "int8_s8 on tensorrt")
+        (logits,) = run({"frames": np.array([[1, 2, 3, 4]], np.uint8)})
+    np.testing.assert_allclose(logits, [[20, 20]])
+    assert built == [(graph.SerializeToString(), "int8", True)]
+    assert len(device.freed) == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.tensorrt
+def test_a_real_plan_with_taps_computes_what_onnxruntime_does() -> None:
+    target = "tensorrt" if importlib.util.find_spec("tensorrt") else "tensorrt-rtx"
+    graph = tapped(to_half(miniature()), ["d", "f", "logits"])
+    frame = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
+    expected = on_onnxruntime(graph, "fp16")({"frames": frame})
+    with contextlib.ExitStack() as lifetime:
+        found = on_tensorrt(target, lifetime)(graph, "fp16")({"frames": frame})
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() < 0.01 * np.abs(theirs).max()
