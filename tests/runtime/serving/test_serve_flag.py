@@ -59,7 +59,9 @@ def page(process: subprocess.Popen[str]) -> str:
     raise AssertionError(process.communicate()[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_it_with_viewers_and_a_recording(
     tiny_bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
