@@ -14,6 +14,7 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,19 +64,23 @@ class TorchNetwork:
         self.ends = {place.ends: place.result for place in places}
         self.dtype = next(network.parameters()).dtype
         self._path: list[str] = []
+        self._hooks: list[int] = []
         for name, module in network.named_modules():
-            module.register_forward_pre_hook(lambda _module, _inputs, name=name: self._enter(name))
-            module.register_forward_hook(lambda _module, _inputs, _output: self._leave())
+            enter = partial(self._enter, name)
+            self._hooks.append(module.register_forward_pre_hook(enter).id)
+            self._hooks.append(module.register_forward_hook(self._leave).id)
         # node of a convolution -> the paths of the batch norm after it and of itself
         self.norms: dict[str, tuple[str, str]] = {}
         self.seen = self.run(np.zeros((*SMALL, 3), np.uint8)).results.keys()
 
     def half(self, places: list[Place]) -> TorchNetwork:
         """A copy in half precision, with batch norms folded first, as they are in a graph."""
-        network = copy.deepcopy(self.network)
-        for module in network.modules():  # the copies of hooks belong to the original
-            module._forward_hooks.clear()
-            module._forward_pre_hooks.clear()
+        # Methods of this object, copied with the hooks, would copy it along.
+        network = copy.deepcopy(self.network, {id(self): self})
+        for module in network.modules():
+            for hook in self._hooks:  # ours alone: timm collects an Xception's features by hooks
+                module._forward_pre_hooks.pop(hook, None)
+                module._forward_hooks.pop(hook, None)
         for norm, conv in self.norms.values():
             fold(network.get_submodule(conv), network.get_submodule(norm))
         return TorchNetwork(network.half(), self.normalise, places)
@@ -104,10 +109,10 @@ class TorchNetwork:
         """The path of the module that is running."""
         return self._path[-1] if self._path else ""
 
-    def _enter(self, name: str) -> None:
+    def _enter(self, name: str, _module: nn.Module, _inputs: Any) -> None:
         self._path.append(name)
 
-    def _leave(self) -> None:
+    def _leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         self._path.pop()
 
 
