@@ -65,7 +65,8 @@ def run_part(
 ) -> Outcome:
     """Run the commands of a part until one fails."""
     started = time.monotonic()
-    status, reason, tail = OK, "", ()
+    status, reason = OK, ""
+    tail: tuple[str, ...] = ()
     try:
         commands = part.rehearsal if rehearse else part.commands
         if commands is None:

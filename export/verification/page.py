@@ -19,7 +19,7 @@ from export.verification.verdict import FP16_DB, ORACLE, words
 
 if TYPE_CHECKING:
     from export.verification.measure import LayerRow
-    from export.verify import Report
+    from export.verification.report import Report
 
 TEMPLATE = "verify.html.j2"
 BOUNDS = (15, 25, 35, 45, 60, 90)  # decibels between two colours

@@ -19,6 +19,7 @@ from export.verification.columns import Frame
 from export.verification.fused import FusedRow, fused_row
 from export.verification.graphs import Candidate, candidate, candidates
 from export.verification.measure import Measured, measure
+from export.verification.report import Report
 from export.verification.untouched import EngineRow, Untouched, on_cpu, plan_engines
 from export.verification.verdict import (
     INT8_AGREEMENT,
@@ -32,7 +33,7 @@ from export.verification.verdict import (
 from scenes.dataset import open_dataset, spread
 
 if TYPE_CHECKING:
-    from export.verify import Options, Report
+    from export.verify import Options
 
 PACKAGES = ("onnxruntime", "numpy", "torch", "onnx", "openvino", "tensorrt-rtx-cu13", "tensorrt")
 RTX = "tensorrt-rtx"
@@ -40,8 +41,6 @@ RTX = "tensorrt-rtx"
 
 def verify(options: Options) -> Report:
     """Measure a bundle and judge it."""
-    from export.verify import Report
-
     bundle = Bundle.open(options.bundle)
     chosen, copies = candidates(bundle, options.precision, options.target)
     frames = open_frames(bundle, options)

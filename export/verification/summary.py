@@ -10,8 +10,8 @@ from export.verification.verdict import ORACLE, words
 
 if TYPE_CHECKING:
     from export.verification.measure import LayerRow
+    from export.verification.report import Report
     from export.verification.untouched import EngineRow
-    from export.verify import Report
 
 COLUMNS = f"{'precision':24}{'labels':>9}{'logits dB':>11}{'layer dB':>10}{'border dB':>11}"
 

@@ -1,8 +1,8 @@
 """The reader process: reads one feed and hands frames to the stream when that asks for one.
 
-Started by `runtime.sources.reader_process` as `python -m runtime.sources.reader SOCKET MEMORY`, two
-inherited file descriptors: a socket of packets, and the shared memory for one frame. A driver that
-hangs or a decoder that crashes takes this process with it and nothing else.
+`runtime.sources.reader_process` starts it with two inherited file descriptors: a socket of packets,
+and the shared memory for one frame. A driver that hangs or a decoder that crashes takes this process
+with it and nothing else.
 
     stream ─▶ reader   the feed as JSON, then b"n" whenever it wants the next frame
     reader ─▶ stream   JSON: {"opened": ...}, {"frame": ...} once the frame stands in the memory,
@@ -20,7 +20,6 @@ import mmap
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +162,3 @@ def _serve(control: socket.socket, memory: Outlet, capture: Capture, slot: Slot[
         }
         control.send(json.dumps({"frame": said}).encode())
     raise SystemExit
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv))

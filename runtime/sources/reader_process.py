@@ -23,7 +23,8 @@ from engines.failures import DeviceMissing, SourceFailed
 from runtime.source import Image
 from runtime.sources.feed import Feed, Lost
 
-COMMAND = (sys.executable, "-m", "runtime.sources.reader")
+START = "import sys; from runtime.sources.reader import main; sys.exit(main(sys.argv))"
+COMMAND = (sys.executable, "-c", START)
 ROOT = Path(__file__).parents[2]  # what must be on the reader's path to find this package
 GRACE = 0.5  # s for a reader to leave its camera, then it is killed
 LARGEST = 16384 * 16384  # pixels of a frame

@@ -15,10 +15,10 @@ from export.verification.fused import FusedRow, asked, compared
 from export.verification.measure import LayerRow, Measured
 from export.verification.oracle import OracleError
 from export.verification.page import render, stage_of, tone
+from export.verification.report import Report
 from export.verification.summary import lines
 from export.verification.untouched import EngineRow
 from export.verification.verdict import Finding, Limits, findings, first_layer, verdict, words
-from export.verify import Report
 
 SCRIPT = "<script>alert(1)</script>"
 DEPTH = [f"backbone.blocks.{i}.conv/Conv" for i in range(5)]

@@ -34,6 +34,14 @@ def commands(page: Path) -> list[str]:
     return [line for line in blocks(page) if re.match(r"(\S*/)?python \w", line)]
 
 
+def invoked(command: str) -> list[str]:
+    """The script's path below ROOT and its flags: `python SCRIPT ...`, `python -m MODULE ...`."""
+    _, script, *flags = shlex.split(command)
+    if script == "-m":
+        script, flags = f"{flags[0].replace('.', '/')}.py", flags[1:]
+    return [script, *flags]
+
+
 COMMANDS = [pytest.param(c, id=f"{page_id(p)}: {c}") for p in PAGES for c in commands(p)]
 
 
@@ -46,11 +54,10 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood_by_their_scripts(command: str) -> None:
-    words = shlex.split(command)
-    script = Path(words[1])
+    script, *flags = invoked(command)
     assert (ROOT / script).is_file(), f"{script} does not exist"
-    module = importlib.import_module(".".join(script.with_suffix("").parts))
-    module.parse(words[2:])
+    module = importlib.import_module(".".join(Path(script).with_suffix("").parts))
+    module.parse(flags)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -69,8 +76,8 @@ def test_the_readmes_commands_run(tmp_path: Path) -> None:
     for command in commands(ROOT / "README.md"):
         if NOT_HERE.search(command):
             continue
-        words = shlex.split(command)
-        line = [sys.executable, str(ROOT / words[1]), *words[2:]]
+        script, *flags = invoked(command)
+        line = [sys.executable, str(ROOT / script), *flags]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         ran += 1
