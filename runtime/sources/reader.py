@@ -1,8 +1,8 @@
 """The reader process: reads one feed and hands frames to the stream when that asks for one.
 
 `runtime.sources.reader_process` starts it with two inherited file descriptors: a socket of packets,
-and the shared memory for one frame. A driver that hangs or a decoder that crashes takes this process
-with it and nothing else.
+and the shared memory for one frame. A driver that hangs or a decoder that crashes takes this
+process with it and nothing else.
 
     stream ─▶ reader   the feed as JSON, then b"n" whenever it wants the next frame
     reader ─▶ stream   JSON: {"opened": ...}, {"frame": ...} once the frame stands in the memory,
