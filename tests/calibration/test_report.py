@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -338,7 +339,7 @@ def test_an_engine_that_cannot_run_here_is_named_with_the_reason(
 ) -> None:
     _, result = run(with_plan(make_bundle()), data, "--max-drop", "100")
     (reason,) = result["skipped"]
-    assert reason.startswith("tensorrt.int8.plan: target tensorrt cannot run here")
+    assert re.match(r"tensorrt\.int8\.plan: .*(not installed|sidecar|GPU)", reason)
     assert [row["target"] for row in result["rows"]].count(
         "tensorrt"
     ) == 1  # its accuracy, emulated

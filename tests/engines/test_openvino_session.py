@@ -113,12 +113,14 @@ def test_without_the_package_the_command_that_installs_it_is_told(bundle: Bundle
 
 
 INTERRUPTED = """
+import signal
 import sys
 import numpy as np
 from pathlib import Path
 from engines.bundle import Bundle
 from engines.session import open_session
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 bundle = Bundle.open(Path(sys.argv[1]))
 frames = np.zeros((1, *bundle.spec.input_size, 3), np.uint8)
 session = open_session(bundle, "fp32", "openvino")
@@ -139,11 +141,14 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("when", ["running", "closed"])
 def test_ctrl_c_is_a_keyboard_interrupt(tiny_bundle: Path, when: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(tiny_bundle), when]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    os.kill(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=GUARD)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            os.kill(process.pid, signal.SIGINT)
+            rest, _ = process.communicate(timeout=GUARD)
+        finally:
+            process.kill()
     assert rest == "interrupted\n"
     assert process.returncode == 0
 
