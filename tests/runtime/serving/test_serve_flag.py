@@ -50,6 +50,15 @@ def streaming(bundle: Path, *flags: str, **environment: str) -> Iterator[subproc
             process.kill()
 
 
+def until_told(process: subprocess.Popen[str], event: str) -> list[str]:
+    """The log's lines up to the one that tells the event."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or json.loads(lines[-1])["event"] != event:
+        lines.append(process.stderr.readline())
+    return lines
+
+
 def page(process: subprocess.Popen[str]) -> str:
     """The page's address, as printed."""
     assert process.stdout is not None
@@ -69,6 +78,7 @@ def test_a_signal_ends_it_with_viewers_and_a_recording(
     flags = ["--serve", "127.0.0.1:0", "--recordings", str(tmp_path), "--json", str(numbers)]
     with streaming(tiny_bundle, *flags, "--log", "json") as process:
         url = page(process)
+        told = until_told(process, "stream is live")
         video = urllib.request.urlopen(f"{url}api/streams/camera/video.mjpeg", timeout=60)
         assert video.read(7) == b"--frame"
         change = urllib.request.Request(
@@ -90,7 +100,7 @@ def test_a_signal_ends_it_with_viewers_and_a_recording(
     assert process.returncode == 0
     assert json.loads(numbers.read_text())["ended"] == "stopped by signal"
     assert (tmp_path / started["running"]["file"]).stat().st_size > 0
-    events = {json.loads(line)["event"] for line in errors.splitlines()}
+    events = {json.loads(line)["event"] for line in [*told, *errors.splitlines()]}
     assert {"started", "serving", "stream is live", "viewer joined", "ended"} <= events
     assert {"recording started", "recording finished"} <= events
 
