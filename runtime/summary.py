@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engines.session import Session
-from runtime.pipeline import Stream
+from runtime.assembly import Assembly
+from runtime.options import Options
 from runtime.redaction import redact
 from runtime.timings import Distribution
 
@@ -45,18 +45,10 @@ class Summary:
 
 
 def summarise(
-    stream: Stream,
-    session: Session,
-    *,
-    ended: str,
-    bundle: Path,
-    crf: str,
-    crf_iterations: dict[int, int],
-    temporal: str,
-    record: Path | None,
-    drift: dict[str, Any] | None,
+    assembly: Assembly, options: Options, ended: str, crf_iterations: dict[int, int]
 ) -> Summary:
     """The summary of a stream that has been closed, for the thread that consumed it."""
+    stream, session, drift = assembly.stream, assembly.session, assembly.drift
     return Summary(
         frames=stream.ages.count,
         fps=round(stream.fps, 2),
@@ -69,14 +61,14 @@ def summarise(
         peak_rss_mb=peak_rss_mb(),
         ended=ended,
         camera=redact(stream.source.name),
-        bundle=bundle,
+        bundle=options.bundle,
         precision=session.precision,
         target=session.target,
-        crf=crf,
+        crf=assembly.chosen.crf,
         crf_iterations=crf_iterations,
-        temporal=temporal,
-        record=record,
-        drift=drift,
+        temporal=options.temporal,
+        record=options.record,
+        drift=None if drift is None else drift.to_json(),
     )
 
 

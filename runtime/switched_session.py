@@ -8,12 +8,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.bundle import Bundle
 from engines.failures import Failure
-from engines.session import Session
-from engines.spec import ModelSpec
+from engines.golden_test import require_golden
+from engines.manifest import CPU_TARGETS
+from engines.session import Session, open_session
+from engines.wrapped_session import WrappedSession
 
 
-class SwitchedSession:
+class SwitchedSession(WrappedSession):
     """Runs one session of a bundle; `use` puts another one in its place.
 
     The new one is loaded in a thread of its own while frames go on, and the old one closed when
@@ -31,32 +34,12 @@ class SwitchedSession:
     ) -> None:
         # Gets a failure to load; the old session goes on.
         self.failed: Callable[[Failure], None] = lambda error: None
-        self._session = session
+        super().__init__(session)
         self._opener = opener
         self._wanted = session.precision
         self._closed = False
         self._running = threading.Lock()  # one frame, or one exchange
         self._loading = threading.Lock()
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The same for all precisions of a bundle."""
-        return self._session.spec
-
-    @property
-    def precision(self) -> str:
-        """Of the session that runs now."""
-        return self._session.precision
-
-    @property
-    def target(self) -> str:
-        """The same for all."""
-        return self._session.target
-
-    @property
-    def description(self) -> str:
-        """Of the session that runs now."""
-        return self._session.description
 
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [N, C, h, w] of frames [N, H, W, 3]."""
@@ -76,12 +59,6 @@ class SwitchedSession:
             self._closed = True
             self._session.close()
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def _load(self, precision: str) -> None:
         with self._loading:
             if self._closed or precision != self._wanted or precision == self.precision:
@@ -99,3 +76,27 @@ class SwitchedSession:
             old = session if self._closed else self._session
             self._session = self._session if self._closed else session
             old.close()
+
+
+def open_switched(bundle: Bundle, precision: str, target: str) -> tuple[Session, tuple[str, ...]]:
+    """A session that can be exchanged live, and the precisions that it can be exchanged for.
+
+    What takes its place has passed the bundle's golden test. Plans are loaded once: another one
+    would need its own buffers on the GPU, so there is no choice.
+    """
+    session = open_session(bundle, precision, target)
+    if session.target not in CPU_TARGETS:
+        return session, (precision,)
+    graphs = [file.precision for file in bundle.manifest.files if file.kind == "onnx"]
+    choices = tuple(p for p in ("fp32", "fp16", "int8", "mixed") if p in graphs)
+    return SwitchedSession(session, lambda p: _open_tested(bundle, p, target)), choices
+
+
+def _open_tested(bundle: Bundle, precision: str, target: str) -> Session:
+    session = open_session(bundle, precision, target)
+    try:
+        require_golden(session, bundle, f"python export/build_engine.py --{precision}")
+    except Failure:
+        session.close()
+        raise
+    return session

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Failure
-from engines.golden_test import golden_test, require_golden
+from engines.golden_test import golden_test
 from engines.manifest import CPU_TARGETS
-from engines.session import Session, open_session
+from engines.session import Session
+from runtime.assembly import Assembly
 from runtime.cpu_path import CpuPath
 from runtime.journal import tell
 from runtime.live_controls import LiveControls
-from runtime.overlay import Overlay
-from runtime.pipeline import Stream
 from runtime.refiner import CrfRefiner, choose_crf
 from runtime.serving.access import Access
 from runtime.serving.channel import Channel
@@ -29,18 +28,6 @@ NAME = "camera"  # of the one stream, in addresses and metrics
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What `stream.py` has built."""
-
-    stream: Stream
-    session: Session
-    precisions: tuple[str, ...]  # to choose from
-    bundle: Bundle
-    crf: CrfRefiner | None
-    drawer: Overlay | None  # of the window and the recording
-
-
-@dataclass(frozen=True)
 class Wishes:
     """What the user set: the opacity to begin with, time for the CRF in ms, a folder."""
 
@@ -49,36 +36,22 @@ class Wishes:
     recordings: Path | None
 
 
-def open_switched(bundle: Bundle, precision: str, target: str) -> tuple[Session, tuple[str, ...]]:
-    """A session that can be exchanged live, and the precisions that it can be exchanged for.
-
-    What takes its place has passed the bundle's golden test. Plans are loaded once: another one
-    would need its own buffers on the GPU, so there is no choice.
-    """
-    session = open_session(bundle, precision, target)
-    if session.target not in CPU_TARGETS:
-        return session, (precision,)
-    graphs = [file.precision for file in bundle.manifest.files if file.kind == "onnx"]
-    choices = tuple(p for p in ("fp32", "fp16", "int8", "mixed") if p in graphs)
-    return SwitchedSession(session, lambda p: _open_tested(bundle, p, target)), choices
-
-
-def make_channel(parts: Parts, wishes: Wishes) -> tuple[Channel, LiveControls]:
+def make_channel(assembly: Assembly, wishes: Wishes) -> tuple[Channel, LiveControls]:
     """The stream as viewers see it, with the switches that its path and session allow."""
-    stream, session, crf = parts.stream, parts.session, parts.crf
+    stream, session, crf = assembly.stream, assembly.session, assembly.crf
     recordings = None
     if wishes.recordings is not None:
         recordings = Recordings(wishes.recordings, NAME, stream.source.fps)
 
     def make_refiner(mode: str) -> CrfRefiner:
-        refiner, _ = choose_crf(mode, parts.bundle.spec, wishes.crf_budget)
+        refiner, _ = choose_crf(mode, assembly.bundle.spec, wishes.crf_budget)
         assert refiner is not None
         return refiner
 
-    controls = LiveControls(stream, session, make_refiner, crf, parts.drawer)
+    controls = LiveControls(stream, session, make_refiner, crf, assembly.drawer)
     settings = Settings(wishes.alpha, crf.mode if crf else "off", session.precision)
     modes = CRF_MODES if isinstance(stream.path, CpuPath) else (settings.crf,)
-    switches = Switches(settings, modes, parts.precisions, controls)
+    switches = Switches(settings, modes, assembly.precisions, controls)
     if isinstance(session, SwitchedSession):
         session.failed = _going_back(switches, session)
     return Channel(NAME, stream, session, switches, recordings), controls
@@ -108,16 +81,6 @@ def start_server(
             f"--serve needs the package {error.name}: pip install aiohttp prometheus-client"
         ) from None
     return stack.enter_context(Server(channels, access, lambda: problem)).address.url
-
-
-def _open_tested(bundle: Bundle, precision: str, target: str) -> Session:
-    session = open_session(bundle, precision, target)
-    try:
-        require_golden(session, bundle, f"python export/build_engine.py --{precision}")
-    except Failure:
-        session.close()
-        raise
-    return session
 
 
 def _going_back(switches: Switches, session: Session) -> Callable[[Failure], None]:

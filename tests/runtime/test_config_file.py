@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engines.failures import UsageError
-from runtime.stream import Options, parse
+from runtime.options import Options
+from runtime.stream import parse
 
 
 def write(tmp_path: Path, text: str) -> list[str]:
@@ -39,7 +40,7 @@ def test_a_file_equals_the_flags(tmp_path: Path) -> None:
 def test_typed_flags_win(tmp_path: Path) -> None:
     config = write(tmp_path, 'camera = "0"\nalpha = 0.25\nheadless = true\n')
     options = parse([*config, "--alpha", "1", "--no-headless"])
-    assert (options.camera, options.alpha, options.headless) == ("0", 1.0, False)
+    assert (options.camera, options.alpha, options.headless) == (("0",), 1.0, False)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from engines.spec import CrfParams
 from runtime import stream
 from runtime.cpu_path import CpuPath
 from runtime.gpu_path import DeviceSession, GpuPath
+from runtime.options import Options
 from runtime.overlay import Overlay
 from runtime.pipeline import Stream
 from runtime.refiner import CrfRefiner
@@ -276,9 +277,9 @@ def test_stream_py_takes_the_gpus_way_with_a_session_on_one(
     def open_on_device(bundle: Bundle, precision: str, target: str) -> ResidentSession:
         return ResidentSession(open_session(bundle, precision, "cpu", threads=1), device)
 
-    monkeypatch.setattr("engines.session.open_session", open_on_device)
-    options = stream.Options(
-        "street:?size=64x48&frames=3", bundle=tiny_bundle, target="tensorrt", precision="fp32",
+    monkeypatch.setattr("runtime.assembly.open_session", open_on_device)
+    options = Options(
+        ("street:?size=64x48&frames=3",), bundle=tiny_bundle, target="tensorrt", precision="fp32",
         crf="off", headless=True,
     )  # fmt: skip
     summary = stream.run(options)

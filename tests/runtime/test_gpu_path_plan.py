@@ -20,9 +20,10 @@ from engines.tensorrt_session import open_tensorrt
 from runtime.cpu_path import CpuPath
 from runtime.frame_path import FramePath, Labels
 from runtime.gpu_path import GpuPath
+from runtime.options import Options
 from runtime.overlay import Overlay
 from runtime.source import Frame, Image
-from runtime.stream import Options, run
+from runtime.stream import run
 from scenes.street import StreetCamera
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
@@ -89,7 +90,7 @@ def test_the_stream_runs_on_the_plan(
     bundle: Bundle, target: str, crf: str, tmp_path: Path, make_video: Callable[..., Path]
 ) -> None:
     options = Options(
-        str(make_video(count=5, size=SIZE)), bundle=bundle.root, target=target, precision="fp32",
+        (str(make_video(count=5, size=SIZE)),), bundle=bundle.root, target=target, precision="fp32",
         crf=crf, headless=True, record=tmp_path / "out.mp4",
     )  # fmt: skip
     summary = run(options)

@@ -24,9 +24,9 @@ from engines.manifest import Manifest
 from engines.session import open_session
 from runtime.serving.access import Access
 from runtime.serving.address import Address
-from runtime.serving.attach import open_switched, self_test, start_server
+from runtime.serving.attach import self_test, start_server
 from runtime.stream import main
-from runtime.switched_session import SwitchedSession
+from runtime.switched_session import SwitchedSession, open_switched
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "0123456789abcdef"
