@@ -7,7 +7,6 @@ nobody has measured it; so a stream that leaves it says so, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from engines.bundle import Bundle
@@ -16,6 +15,7 @@ from engines.failures import UsageError
 from engines.input_statistics import InputStatistics, curves, mean_brightness
 from engines.session import Session
 from runtime.alarm import Alarm
+from runtime.mean import Mean
 from runtime.source import Image
 
 # Share of pixels outside the calibration frames' band. Seen on means of frames: at most 0.06 for
@@ -34,26 +34,6 @@ PROBES = (
 PROBES_CALM = 15
 
 ADVICE = "add frames like these and calibrate again (docs/calibration_data.md)"
-
-
-@dataclass
-class Mean:
-    """A mean that forgets: over the first `window` values, then each new one weighs 1/window."""
-
-    window: int
-    value: Any = 0.0
-    count: int = 0
-
-    def add(self, value: Any) -> Any:
-        """Take a value, a number or an array; the mean so far."""
-        self.count = min(self.count + 1, self.window)
-        self.value = self.value + (value - self.value) / self.count
-        return self.value
-
-    @property
-    def settled(self) -> bool:
-        """Whether as many values came as it goes over."""
-        return self.count == self.window
 
 
 class Drift:

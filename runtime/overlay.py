@@ -54,9 +54,9 @@ class Overlay:
         height, width = labels.shape
         parts = f"{fps:.0f} FPS", f"age {1e3 * age:.0f} ms", self.title, self._notice()
         status = "   ".join(part for part in parts if part)
-        _stamp(picture, status_strip(status, width, font_size(height)), top=True)
+        stamp(picture, status_strip(status, width, font_size(height)), top=True)
         visible = tuple(self._classes[index] for index in present(labels, len(self._classes)))
-        _stamp(picture, legend_strip(visible, width, font_size(height)), top=False)
+        stamp(picture, legend_strip(visible, width, font_size(height)), top=False)
 
 
 def present(labels: NDArray[np.uint8], classes: int) -> tuple[int, ...]:
@@ -122,8 +122,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _stamp(picture: Image, strip: Strip, *, top: bool) -> None:
-    """Put a strip on the first or last rows of a picture, in place."""
+def stamp(picture: Image, strip: Strip, *, top: bool) -> None:
+    """Put a strip of the picture's width on its first or last rows, in place."""
     height = strip.keep.shape[0]
     if height > picture.shape[0] // 2:  # a picture this small is all mask
         return
