@@ -15,11 +15,11 @@ from runtime.options import Options, add_flags
 if TYPE_CHECKING:
     from runtime.assembly import Assembly
     from runtime.pipeline import Result, Stream
-    from runtime.record import Recorder
+    from runtime.sinks.recorder import Recorder
     from runtime.serving.access import Access
     from runtime.serving.channel import Channel
     from runtime.summary import Summary
-    from runtime.window import Window
+    from runtime.sinks.window import Window
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
     from runtime.assembly import assemble
     from runtime.journal import journal, tell
-    from runtime.record import check_recordable
+    from runtime.sinks.recorder import check_recordable
     from runtime.serving.attach import Wishes, make_channel, self_test, start_server
     from runtime.signals import stopping_on_signals
     from runtime.summary import summarise
@@ -102,8 +102,8 @@ def _open_sinks(
     stack: ExitStack, options: Options, assembly: Assembly, channel: Channel, windowed: bool
 ) -> Sinks:
     """Where the results of a camera go."""
-    from runtime.record import Recorder
-    from runtime.window import Window
+    from runtime.sinks.recorder import Recorder
+    from runtime.sinks.window import Window
 
     source = assembly.stream.source
     return Sinks(
@@ -126,7 +126,7 @@ def _access(options: Options) -> Access | None:
 
 def _wants_window(options: Options) -> bool:
     """Whether to open a window; says so, once, where there cannot be one."""
-    from runtime.window import why_no_window
+    from runtime.sinks.window import why_no_window
 
     if options.headless:
         return False

@@ -11,7 +11,7 @@ from typing import Any
 
 from engines.failures import Failure, UsageError
 from runtime.journal import tell
-from runtime.record import Recorder
+from runtime.sinks.recorder import Recorder
 from runtime.source import Image
 
 ROOM = 1 << 30  # bytes that stay free: a viewer must not be able to fill the disk

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from runtime.window import Window, why_no_window
+from runtime.sinks.window import Window, why_no_window
 
 
 class FakeScreen:
@@ -138,7 +138,7 @@ def real_display(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 SHOW_ONE = """
 import numpy as np
-from runtime.window import Window, why_no_window
+from runtime.sinks.window import Window, why_no_window
 assert why_no_window() is None, why_no_window()
 with Window("test") as window:
     for level in range(0, 250, 50):

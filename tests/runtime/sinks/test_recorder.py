@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.failures import Failure, UsageError
-from runtime.record import Recorder, check_recordable
+from runtime.sinks.recorder import Recorder, check_recordable
 
 Images = list[NDArray[np.uint8]]
 Levels = Callable[[Sequence[NDArray[np.uint8]]], list[int]]
@@ -184,7 +184,7 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_clock_is_exact_for_the_usual_rates() -> None:
-    from runtime.record import CLOCK
+    from runtime.sinks.recorder import CLOCK
 
     for rate in (24, 25, 30, 50, 60, Fraction(30000, 1001)):
         assert (1 / Fraction(rate) / CLOCK).denominator == 1
