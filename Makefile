@@ -7,7 +7,7 @@ BUNDLE := artifacts/$(MODEL)
 DEMO := artifacts/demo
 NATIVE := CMakeLists.txt cmake/native_module.cmake $(wildcard */native/*)
 
-.PHONY: demo test check bench gpu install clean
+.PHONY: demo test check docs bench gpu install clean
 .DELETE_ON_ERROR:
 
 # Build the INT8 bundle, measure it, stream through it: everything a first look needs.
@@ -38,6 +38,12 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
 
+# The guides and the API reference as pages, in build/docs; a broken link is an error.
+docs: install
+	$(BIN)/python docs/site/diagrams.py
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees -c docs/site . build/docs
+	@echo "open build/docs/index.html"
+
 bench: install
 	$(BIN)/python benchmarks/engines.py --bundle $(BUNDLE)
 	$(BIN)/python benchmarks/crf.py --bundle $(BUNDLE)
@@ -54,7 +60,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed to build and test (a device runs on 3.10): make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[window,serve,openvino,train,export,triton,dev]'
+	$(BIN)/pip install -q -e '.[window,serve,openvino,train,export,triton,docs,dev]'
 	@if command -v nvidia-smi >/dev/null; then $(BIN)/pip install -q -e '.[gpu,tensorrt]' || \
 	  echo "the GPU extras did not install (see above): the CPU path works without them"; fi
 	@touch $@ .venv/native
