@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crf.dense_crf import MILD, MODES
-from engines.command import parser, run_command
+from engines.command import counts, names, parser, run_command
 from engines.failures import UsageError
 from engines.spec import CrfParams
 
@@ -104,16 +104,6 @@ def parse(argv: list[str] | None) -> Options:
     values = vars(p.parse_args(argv))
     values["data"] = tuple(values["data"] or default.data)
     return Options(**values)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Names: "exact,fast"."""
-    return tuple(text.split(","))
-
-
-def counts(text: str) -> tuple[int, ...]:
-    """Thread counts: "1,2"."""
-    return tuple(int(part) for part in text.split(","))
 
 
 def run(options: Options) -> Result:

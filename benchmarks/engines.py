@@ -23,7 +23,7 @@ if __name__ == "__main__":  # this folder comes first on the path and would hide
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engines.command import parser, run_command
+from engines.command import counts, names, parser, run_command
 from engines.failures import UsageError
 
 if TYPE_CHECKING:
@@ -96,16 +96,6 @@ def parse(argv: list[str] | None) -> Options:
         help="only these (default: all)",
     )  # fmt: skip
     return Options(**vars(p.parse_args(argv)))
-
-
-def counts(text: str) -> tuple[int, ...]:
-    """Thread counts: "1,2"."""
-    return tuple(int(part) for part in text.split(","))
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Peers: "openvino-default,openvino-nncf-int8"."""
-    return tuple(text.split(","))
 
 
 def run(options: Options) -> Result:

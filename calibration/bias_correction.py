@@ -88,8 +88,8 @@ def stored_weights(int8: ModelProto) -> dict[str, NDArray[np.float64]]:
     wiring = Wiring(int8)
     result = {}
     for node in wiring.nodes:
-        source = wiring.producer.get(node.input[1]) if node.op_type == "Conv" else None
-        if source is not None and source.op_type == "DequantizeLinear":
+        source = wiring.dequantizer(node.input[1]) if node.op_type == "Conv" else None
+        if source is not None:
             codes, scale = (wiring.value(name).astype(np.float64) for name in source.input[:2])
             result[node.name] = codes * scale.reshape(-1, *[1] * (codes.ndim - 1))
     return result

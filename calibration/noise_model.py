@@ -15,10 +15,9 @@ from onnx import ModelProto
 
 from calibration.pieces import Layer, layers
 from calibration.placement import Flavour
-from calibration.probes import quantized_convolutions
 from calibration.qdq import PRESETS
 from calibration.sensitivity import LayerError
-from calibration.wiring import Wiring
+from calibration.wiring import Wiring, quantized_convolutions
 
 
 class NoiseModel:

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.wiring import Wiring
+from calibration.wiring import Wiring, quantized_convolutions
 from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.spec import ModelSpec
 
@@ -105,15 +105,3 @@ def multiply_adds(model: ModelProto) -> dict[str, int]:
             weight = wiring.shape(node.input[1])
             counts[node.name] = math.prod(weight) * math.prod(shapes[node.output[0]][2:])
     return counts
-
-
-def quantized_convolutions(model: ModelProto) -> set[str]:
-    """Names of the convolutions whose weights are quantized."""
-    wiring = Wiring(model)
-    result = set()
-    for node in wiring.nodes:
-        if node.op_type == "Conv":
-            producer = wiring.producer.get(node.input[1])
-            if producer is not None and producer.op_type == "DequantizeLinear":
-                result.add(node.name)
-    return result

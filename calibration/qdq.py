@@ -152,16 +152,14 @@ def _give_float_inputs(model: ModelProto, kept: Collection[str]) -> None:
     outputs, a float node would gain nothing from the rounded copy; on the CPU that copy is all
     there is.
     """
-    producer = Wiring(model).producer
+    wiring = Wiring(model)
     for node in model.graph.node:
         if node.name in kept:
             for slot, tensor in enumerate(node.input):
-                dequantize = producer.get(tensor)
-                if dequantize is None or dequantize.op_type != "DequantizeLinear":
-                    continue
-                quantize_node = producer.get(dequantize.input[0])
-                if quantize_node is not None:
-                    node.input[slot] = quantize_node.input[0]
+                dequantize = wiring.dequantizer(tensor)
+                quantize = dequantize and wiring.producer.get(dequantize.input[0])
+                if quantize is not None:
+                    node.input[slot] = quantize.input[0]
 
 
 def _with_fused_outputs(model: ModelProto, ranges: Mapping[str, Range]) -> dict[str, Range]:

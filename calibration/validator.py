@@ -44,11 +44,6 @@ class Inspection:
         name = node.input[1]
         return self.wiring.value(name).astype(np.float64) if name in self.wiring.constants else None
 
-    def quantized(self, tensor: str) -> bool:
-        """Whether a tensor comes out of a DequantizeLinear."""
-        producer = self.wiring.producer.get(tensor)
-        return producer is not None and producer.op_type == "DequantizeLinear"
-
 
 def validate_s8(model: ModelProto) -> None:
     """Raise `Refused`, with the node's name, if TensorRT could not run this graph in INT8."""
@@ -120,9 +115,9 @@ def _activation_scale(node: NodeProto, graph: Inspection) -> Iterator[str]:
 
 
 def _weight_axis(node: NodeProto, graph: Inspection) -> Iterator[str]:
-    if node.op_type != "Conv" or not graph.quantized(node.input[1]):
+    dequantize = graph.wiring.dequantizer(node.input[1]) if node.op_type == "Conv" else None
+    if dequantize is None:
         return
-    dequantize = graph.wiring.producer[node.input[1]]
     scale = graph.scale(dequantize)
     axis = attribute(dequantize, "axis", 1)
     if scale is not None and scale.size > 1 and axis != 0:
@@ -132,14 +127,14 @@ def _weight_axis(node: NodeProto, graph: Inspection) -> Iterator[str]:
 def _both_sides(node: NodeProto, graph: Inspection) -> Iterator[str]:
     if node.op_type != "Conv":
         return
-    data, weight = (graph.quantized(tensor) for tensor in node.input[:2])
-    if data != weight:
-        side = "weight" if data else "input"
+    data, weight = map(graph.wiring.dequantizer, node.input[:2])
+    if (data is None) != (weight is None):
+        side = "input" if data is None else "weight"
         yield f"only one of input and weight is quantized: it runs in float; quantize its {side}"
 
 
 def _transposed_convolution(node: NodeProto, graph: Inspection) -> Iterator[str]:
-    if node.op_type == "ConvTranspose" and any(map(graph.quantized, node.input)):
+    if node.op_type == "ConvTranspose" and any(map(graph.wiring.dequantizer, node.input)):
         yield "TensorRT runs a quantized ConvTranspose in float: leave it out of the quantization"
 
 

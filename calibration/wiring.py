@@ -38,10 +38,22 @@ class Wiring:
         """The shape of a constant tensor."""
         return tuple(self.constants[name].dims)
 
+    def dequantizer(self, tensor: str) -> NodeProto | None:
+        """The DequantizeLinear that a tensor comes out of, if it does."""
+        producer = self.producer.get(tensor)
+        return producer if producer and producer.op_type == "DequantizeLinear" else None
+
 
 def attribute(node: NodeProto, name: str, default: int) -> int:
     """An integer attribute of a node, or its default."""
     return next((item.i for item in node.attribute if item.name == name), default)
+
+
+def quantized_convolutions(model: ModelProto) -> list[str]:
+    """Names of the convolutions whose weights are quantized, in graph order."""
+    wiring = Wiring(model)
+    convolutions = (node for node in wiring.nodes if node.op_type == "Conv")
+    return [node.name for node in convolutions if wiring.dequantizer(node.input[1])]
 
 
 def element_types(model: ModelProto) -> dict[str, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engines.failures import Refused
 from engines.onnxruntime_session import load_graph
 from engines.session import Session
-from engines.spec import ModelSpec
+from engines.wrapped_session import WrappedSession
 
 METADATA = "deeplab.probe"  # the key in the graph's metadata; the value is JSON, see `Layer`
 EVERY = 20  # frames: the bundled model's probe takes 1.35 times its time, 1.7 % in all; 33 MB
@@ -44,7 +44,7 @@ class Clip:
     expected: float
 
 
-class ProbedSession:
+class ProbedSession(WrappedSession):
     """Runs `session`, and for every `EVERY`-th frame the probe, which reports what clipped.
 
     Args:
@@ -56,27 +56,11 @@ class ProbedSession:
     def __init__(
         self, session: Session, graph: bytes, report: Callable[[Mapping[str, Clip]], None]
     ) -> None:
-        self._session = session
+        super().__init__(session)
         self._probe = load_graph(graph, "probe")
         self.layers = read_layers(self._probe.get_modelmeta().custom_metadata_map)
         self._report = report
         self._count = 0
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._session.spec
-
-    @property
-    def precision(self) -> str:
-        return self._session.precision
-
-    @property
-    def target(self) -> str:
-        return self._session.target
-
-    @property
-    def description(self) -> str:
-        return self._session.description
 
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [N, C, h, w] of frames [N, H, W, 3]."""
@@ -91,12 +75,6 @@ class ProbedSession:
     def close(self) -> None:
         """Free the probe."""
         del self._probe
-
-    def __enter__(self) -> ProbedSession:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def clip(layer: Layer, codes: NDArray[np.uint8]) -> Clip:

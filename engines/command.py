@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from engines.atomic import write_text
+from engines.extras import how_to_get
+from engines.failures import DeviceMissing
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 
@@ -40,8 +42,8 @@ def run_command(
 ) -> int:
     """Parse, run, print, write JSON; return the process's exit code.
 
-    Exceptions with an `exit_code` become one line on stderr and that code; any other one is a bug
-    and keeps its traceback. A result with an `exit_code` attribute (a failed gate) is shown and
+    Exceptions with an `exit_code` become one line on stderr and that code, and so does a package
+    that one of the extras would bring; any other one is a bug and keeps its traceback. A result with an `exit_code` attribute (a failed gate) is shown and
     written first, then its code is returned.
     """
     try:
@@ -54,6 +56,12 @@ def run_command(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        missing = how_to_get(error.name or "")
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
+        return DeviceMissing.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
@@ -101,6 +109,16 @@ def height_width(text: str) -> tuple[int, int]:
             f"{text!r} is not HEIGHTxWIDTH: expected HxW, e.g. 360x480"
         ) from None
     return height, width
+
+
+def names(text: str) -> tuple[str, ...]:
+    """An argparse type: `exact,fast` -> ("exact", "fast")."""
+    return tuple(text.split(","))
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """An argparse type: `1,2` -> (1, 2), for threads and the like."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def numbers(text: str) -> tuple[float, ...]:

@@ -60,9 +60,16 @@ def all_cores() -> int:
     return os.cpu_count() or 1
 
 
-def load_graph(graph: bytes, what: str, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Load a serialised graph for the CPU; one that onnxruntime does not accept is `Refused`."""
+def load_graph(
+    graph: bytes, what: str, threads: int | None = None, *, keep_memory: bool = True
+) -> onnxruntime.InferenceSession:
+    """Load a serialised graph for the CPU; one that onnxruntime does not accept is `Refused`.
+
+    Without `keep_memory` each run asks for its memory and gives it back: for those who hold dozens
+    of graphs.
+    """
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
     options.intra_op_num_threads = threads or all_cores()
     options.log_severity_level = ERRORS_ONLY
     # A worker that waits for work spins by default, through the parts of a run that need one

@@ -15,7 +15,7 @@ from engines.plan_sidecar import (
     environment,
 )
 from export.engine_row import Build, EngineRow, told
-from export.plan_source import find_source, has_onnx, quantized_convolutions
+from export.plan_source import find_source, has_onnx, quantized_in
 from export.plans.builder import Plan, build_plan
 from export.plans.layers import node_precisions, summary
 from export.plans.library import abilities, load_library
@@ -48,7 +48,7 @@ def _runs_float(build: Build, graph: BundleFile, plan: Plan) -> dict[str, str]:
     """Quantized convolution -> what the plan runs it in instead, where its layers are known."""
     if not build.settings.int8 or not plan.layers or not has_onnx():
         return {}
-    names = quantized_convolutions(build, graph)
+    names = quantized_in(build, graph)
     found = node_precisions(plan.layers, names)
     return {name: found[name] for name in names if found.get(name, "INT8") != "INT8"}
 

@@ -105,18 +105,15 @@ def _examined(build: Build, stored: BundleFile, trt: ModuleType) -> Preflight:
 
 def _kept(build: Build, stored: BundleFile, table: Preflight) -> dict[str, str]:
     """Node -> verdict, of those nodes that the graph quantizes and the machine cannot."""
-    quantized = quantized_convolutions(build, stored)
+    quantized = quantized_in(build, stored)
     return {node: why for node, why in table.unfit().items() if node in quantized}
 
 
-def quantized_convolutions(build: Build, file: BundleFile) -> list[str]:
-    """The convolutions of a graph that read a dequantized tensor, in graph order."""
-    from calibration.wiring import Wiring
+def quantized_in(build: Build, file: BundleFile) -> list[str]:
+    """The convolutions that a graph of the bundle quantizes, in graph order."""
+    from calibration.wiring import quantized_convolutions
 
-    wiring = Wiring(_load(build, file))
-    readers = ((node.name, wiring.producer.get(node.input[0])) for node in wiring.nodes
-               if node.op_type == "Conv")  # fmt: skip
-    return [name for name, made in readers if made and made.op_type == "DequantizeLinear"]
+    return quantized_convolutions(_load(build, file))
 
 
 def _opens(build: Build) -> bool:

@@ -54,16 +54,11 @@ def asked(graph: ModelProto) -> dict[str, str]:
     wiring, types = Wiring(graph), element_types(graph)
     return {
         node.name: "INT8"
-        if all(_dequantized(name, wiring) for name in node.input[:2])
+        if all(map(wiring.dequantizer, node.input[:2]))
         else TYPES.get(types.get(node.input[0], 0), "?")
         for node in graph.graph.node
         if node.op_type == "Conv"
     }
-
-
-def _dequantized(tensor: str, wiring: Wiring) -> bool:
-    producer = wiring.producer.get(tensor)
-    return producer is not None and producer.op_type == "DequantizeLinear"
 
 
 def fused_row(bundle: Bundle, candidate: Candidate, trt: ModuleType) -> FusedRow:

