@@ -42,9 +42,10 @@ def run_command(
 ) -> int:
     """Parse, run, print, write JSON; return the process's exit code.
 
-    Exceptions with an `exit_code` become one line on stderr and that code, and so does a package
-    that one of the extras would bring; any other one is a bug and keeps its traceback. A result with an `exit_code` attribute (a failed gate) is shown and
-    written first, then its code is returned.
+    Exceptions with an `exit_code` become one line on stderr and that code, and so does the lack of
+    a package that one of our extras brings; any other one is a bug and keeps its traceback. A
+    result with an `exit_code` attribute (a failed gate) is shown and written first, then its code
+    is returned.
     """
     try:
         options = parse(argv)
