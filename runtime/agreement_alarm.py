@@ -1,0 +1,69 @@
+"""When a stream's engine differs from the reference by more than its accuracy report found."""
+
+from __future__ import annotations
+
+import logging
+
+from engines.bundle import Bundle
+from engines.choice import timed_rows
+from engines.session import Session
+from runtime.agreement import Agreement
+from runtime.alarm import Alarm
+from runtime.journal import tell
+
+# How many times the report's differing pixels are allowed, and how many on top of them for kernels
+# of another processor. Seen for the bundled INT8, which differs in 0.34 % on CamVid's val: 0.29 and
+# 0.57 % on two dash cameras, 0.32 % on streets; 5.9 % on a camera above a road, as no frame of
+# calibration was; 12 % and more with one class damaged.
+FACTOR, FLOOR = 3.0, 0.001
+CALM = 100  # compared frames
+
+
+class AgreementAlarm:
+    """Warns, once, when the agreement of the last frames falls under `limit` (0 to 1)."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._alarm = Alarm("labels differ from the reference", 1.0, CALM)
+
+    @property
+    def times(self) -> int:
+        """How often it warned."""
+        return self._alarm.times
+
+    @property
+    def raised(self) -> bool:
+        """Whether the agreement is too low now."""
+        return self._alarm.raised
+
+    def update(self, agreement: Agreement) -> None:
+        """Look at the agreement after another frame."""
+        if not agreement.settled:
+            return
+        if self._alarm.update((1 - agreement.recent) / (1 - self.limit)):
+            tell(
+                "labels differ from the reference",
+                logging.WARNING,
+                agree_percent=round(100 * agreement.recent, 2),
+                limit_percent=round(100 * self.limit, 2),
+                most_in=agreement.worst_class(),
+                cause="frames unlike the report's, or an engine that computes wrongly: "
+                "python export/verify.py tells",
+            )
+
+
+def agreement_limit(bundle: Bundle, session: Session) -> tuple[float | None, str]:
+    """The least agreement with FP32 that raises no warning, None for any; and why, in a few words.
+
+    From the row of the bundle's accuracy report for this precision and target.
+    """
+    rows = timed_rows(bundle.report(), session.target)
+    found = [row["agreement"] for row in rows if row["precision"] == session.precision]
+    if not found:
+        return None, (
+            "no warning, as the bundle has no accuracy report of "
+            f"{session.precision} on {session.target}: python calibration/report.py "
+            f"--bundle {bundle.root} --data SPEC --split S"
+        )
+    limit = max(0.0, 1 - FACTOR * (1 - found[0] / 100) - FLOOR)
+    return limit, (f"warns below {100 * limit:.2f} % ({found[0]:.2f} % in the accuracy report)")

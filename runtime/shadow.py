@@ -1,0 +1,144 @@
+"""A reference beside the stream: every Nth frame runs on FP32, too, and the labels are compared.
+
+It finds what a test before the start cannot: a graph that is wrong for these frames, a driver or a
+processor that begins to compute wrongly. The plain labels of single frames are compared, before the
+CRF and what earlier frames say, so that nothing but the engines can differ.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.labels import upsample_argmax
+from engines.session import Session
+from engines.wrapped_session import WrappedSession
+from runtime.agreement import Agreement
+from runtime.agreement_alarm import AgreementAlarm
+from runtime.journal import tell
+from runtime.slot import Ended, Slot
+
+NICE = 19  # of the reference's thread: it takes what the stream leaves
+JOIN = 0.5  # seconds that closing waits for a frame on the reference
+
+Frame = NDArray[np.uint8]  # [H, W, 3], the model's input
+Logits = NDArray[np.float32]  # [C, h, w]
+
+
+class Shadow:
+    """The reference in a thread of its own; `offer` from the thread that runs the stream's engine.
+
+    Args:
+        reference: It runs in one thread, and stays the caller's to close.
+        name: Of the stream's engine, for people.
+        alarm: Hears of each frame.
+    """
+
+    def __init__(self, reference: Session, name: str, alarm: AgreementAlarm | None = None) -> None:
+        self.agreement = Agreement(reference.spec.classes)
+        self.skipped = 0  # frames that came while the reference was busy, or after it failed
+        self.failure: str | None = None  # what ended the comparison early
+        self._reference, self._alarm = reference, alarm
+        self._names = name, f"{reference.precision} on {reference.target}"
+        self._working = threading.Lock()  # from a frame that is taken until it is compared
+        self._waiting: Slot[tuple[int, float, Frame, Logits]] = Slot()
+        self._start = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+        self._thread.start()
+
+    def offer(self, number: int, frame: Frame, logits: Logits) -> None:
+        """Compare the stream's frame `number` unless an earlier one is not done; never waits."""
+        if not self._working.acquire(blocking=False):
+            self.skipped += 1
+            return
+        with suppress(Ended):  # closed, or failed: the stream goes on without it
+            # Copies: a source and an engine may use their memory again.
+            item = number, time.monotonic() - self._start, frame.copy(), logits.copy()
+            self._waiting.put(item)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a frame that comes now is skipped."""
+        return self._working.locked()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the summary; `index` counts the stream's frames, `time` seconds since its start."""
+        return {
+            "a": self._names[0],
+            "b": self._names[1],
+            "frames": self.agreement.count,
+            "skipped": self.skipped,
+            "failure": self.failure,
+            "warnings": 0 if self._alarm is None else self._alarm.times,
+            **self.agreement.to_json(),
+        }
+
+    def close(self) -> None:
+        """End the thread; a frame that waits is forgotten."""
+        self._waiting.close()
+        self._thread.join(JOIN)
+
+    def __enter__(self) -> Shadow:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        try:
+            with suppress(Ended):
+                while True:
+                    self._compare(*self._waiting.take())
+                    self._working.release()
+        except Exception as error:  # whatever it is, it is the reference's: the stream goes on
+            self.failure = str(error) or repr(error)
+            tell("shadow ended", logging.ERROR, reason=self.failure)
+            self._waiting.close()
+
+    def _compare(self, number: int, at: float, frame: Frame, logits: Logits) -> None:
+        size = self._reference.spec.input_size
+        expected = upsample_argmax(self._reference.run(frame[None])[0], size)
+        self.agreement.add(upsample_argmax(logits, size), expected, number, at)
+        if self._alarm is not None:
+            self._alarm.update(self.agreement)
+
+
+class ShadowedSession(WrappedSession):
+    """Runs `session` and offers every Nth frame to a shadow.
+
+    Args:
+        session: It stays the caller's to close.
+        offer: `Shadow.offer`.
+        every: N; the first frame is offered, too.
+    """
+
+    def __init__(
+        self, session: Session, offer: Callable[[int, Frame, Logits], None], every: int
+    ) -> None:
+        super().__init__(session)
+        self._offer, self._every = offer, every
+        self._frames = self._offers = 0
+
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits [N, C, h, w] of frames [N, H, W, 3]."""
+        logits = self._session.run(frames)
+        due = -self._frames % self._every  # frames until the next one
+        if due < len(frames):
+            # In turn: else it could be the same camera's frame of every batch.
+            row = self._offers % len(frames)
+            self._offers += 1
+            self._offer(self._frames + row, frames[row], logits[row])
+        self._frames += len(frames)
+        return logits
+
+    def close(self) -> None:
+        """Nothing is this object's own."""
