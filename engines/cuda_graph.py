@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from engines.failures import DeviceLost
 from engines.gpu_facts import open_driver
 
 Current = Callable[[], AbstractContextManager[None]]
@@ -45,12 +46,12 @@ class CudaGraph:
         """Queue all of it on the stream.
 
         Raises:
-            RuntimeError: The driver refuses, after an earlier error on the GPU for example.
+            DeviceLost: The driver refuses, after an earlier error on the GPU for example.
         """
         with self._current():
             code = self._driver.cuGraphLaunch(self._executable, self._stream)
         if code:
-            raise RuntimeError(f"the driver does not launch a CUDA graph (error {code})")
+            raise DeviceLost(f"the driver does not launch a CUDA graph, error {code}")
 
     def close(self) -> None:
         """Free it, once the queued work is done with it."""

@@ -4,6 +4,7 @@
     ├── UsageError      2   contradictory or unknown flags
     ├── GateFailed      3   a quality gate was not met
     ├── DeviceMissing   4   a device or a backend is not there
+    │   └── DeviceLost  4   a device was there, and failed
     ├── SourceFailed    5   a camera or video could not be read
     └── Refused         6   a bundle, checkpoint, ONNX file or dataset was not accepted
 
@@ -39,6 +40,21 @@ class DeviceMissing(Failure):
     """A device, driver or backend that this command needs is not on this machine."""
 
     exit_code = 4
+
+
+class DeviceLost(DeviceMissing):
+    """A GPU failed in the middle of a run, which this process cannot mend.
+
+    Args:
+        reason: The driver's.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the GPU failed ({reason}), and this process can use it no more: start it again; if "
+            "it fails again, sudo dmesg | grep -i -e xid -e nvgpu tells the fault, and "
+            "python -m engines.doctor what does not fit"
+        )
 
 
 class SourceFailed(Failure):

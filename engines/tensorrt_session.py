@@ -15,6 +15,7 @@ from engines.cuda_graph import CaptureFailed, CudaGraph
 from engines.device import Buffer, Device, open_device
 from engines.failures import DeviceMissing, Refused
 from engines.golden_test import require_golden
+from engines.guarded_device import guarded
 from engines.plan_check import checked_plan
 from engines.plan_context import PlanContext
 from engines.plan_sidecar import Environment, PlanSidecar, environment, rebuild_command, remarks
@@ -116,7 +117,7 @@ class TensorRtSession:
         here: Environment,
         device: Device | None,
     ) -> None:
-        self.device = device or open_device()
+        self.device = device or guarded(open_device())
         if device is None:
             self._lifetime.callback(self.device.close)
         frames = (self.most_frames, *self.spec.input_size, 3)

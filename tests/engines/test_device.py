@@ -12,7 +12,7 @@ import pytest
 from engines.cuda_core_device import CudaCoreDevice
 from engines.cuda_graph import CaptureFailed
 from engines.device import THREADS, Device, Kernels, open_device
-from engines.failures import DeviceMissing, UsageError
+from engines.failures import DeviceLost, DeviceMissing, UsageError
 from engines.kernels import KernelSource
 from engines.pycuda_device import PyCudaDevice
 from tests.engines.fake_bindings import install
@@ -128,7 +128,7 @@ def test_a_graph_that_the_driver_does_not_launch_is_told(
     device: Device, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu, "launch"))
-    with pytest.raises(RuntimeError, match="error 700"):
+    with pytest.raises(DeviceLost, match="error 700"):
         device.capture(lambda: None).launch()
 
 
