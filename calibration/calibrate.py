@@ -21,7 +21,7 @@ from engines.spec import ModelSpec
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from calibration.tally import Range, Statistics
+    from calibration.ranges.tally import Range, Statistics
 
 TOOLS = ("numpy", "onnx", "onnxruntime", "av")
 
@@ -104,8 +104,8 @@ class Calibration:
         return RangesKey(self._model, fingerprint, VERSION, self._digest, str(scheme))
 
     def ranges(self, scheme: Scheme) -> Ranges:
-        """All that a scheme finds out. Raises `Refused` as `calibration.observe.collect` does."""
-        from calibration.thresholds import find_range
+        """All that a scheme finds out. Raises as `calibration.ranges.observe.collect` does."""
+        from calibration.ranges.thresholds import find_range
 
         if scheme.method == LEARNED:
             raise UsageError(f"{scheme} ranges come from training (fit.py --qat), not from frames")
@@ -132,13 +132,13 @@ class Calibration:
         self, repaired: _Repaired, tensors: Mapping[str, Range], scheme: Scheme
     ) -> dict[str, Channels]:
         """What is to be added to biases, flavour by flavour: absorption's share and correction."""
-        from calibration.placement import FLAVOURS
+        from calibration.graphs.placement import FLAVOURS
 
         biases: dict[str, Channels] = {}
         if repaired.biases:
             biases |= dict.fromkeys(FLAVOURS, repaired.biases)
         if scheme.correct_bias:
-            from calibration.bias_correction import bias_corrections
+            from calibration.repairs.bias_correction import bias_corrections
 
             for flavour in FLAVOURS:
                 found = bias_corrections(repaired.graph, tensors, self._frames, flavour, scheme)
@@ -149,21 +149,21 @@ class Calibration:
 def _repair(
     graph: ModelProto, frames: CalibrationFrames, equalise: bool, absorb: bool
 ) -> _Repaired:
-    from calibration.observe import collect
+    from calibration.ranges.observe import collect
 
     repaired = copy.deepcopy(graph)
     factors: Channels = {}
     biases: Channels = {}
     if equalise:
-        from calibration.channels import channel_spans
-        from calibration.equalise import apply_factors, find_factors
+        from calibration.ranges.channels import channel_spans
+        from calibration.repairs.equalise import apply_factors, find_factors
 
         factors = find_factors(repaired, channel_spans(repaired, frames))
         apply_factors(repaired, factors)
     if absorb:
-        from calibration.absorb import find_shifts
-        from calibration.bias_correction import add_biases
-        from calibration.channels import channel_spans
+        from calibration.ranges.channels import channel_spans
+        from calibration.repairs.absorb import find_shifts
+        from calibration.repairs.bias_correction import add_biases
 
         biases = find_shifts(repaired, channel_spans(repaired, frames))
         add_biases(repaired, biases)

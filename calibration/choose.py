@@ -22,7 +22,7 @@ from calibration.scheme import METHODS, Scheme
 
 if TYPE_CHECKING:
     from calibration.fidelity import Fidelity, Reference
-    from calibration.placement import Flavour
+    from calibration.graphs.placement import Flavour
     from engines.ranges import Ranges
 
 
@@ -74,8 +74,8 @@ def _tries(calibration: Calibration, reference: Reference, schemes: Iterable[Sch
 
 
 def _try(calibration: Calibration, reference: Reference, scheme: Scheme) -> Try:
-    from calibration.placement import FLAVOURS
-    from calibration.quantized import quantized
+    from calibration.graphs.placement import FLAVOURS
+    from calibration.graphs.quantized import quantized
 
     started = time.perf_counter()
     ranges = calibration.ranges(scheme)

@@ -15,10 +15,10 @@ from engines.command import parser, run_command
 from engines.failures import GateFailed, UsageError
 
 if TYPE_CHECKING:
-    from calibration.coverage import ClassShare
-    from calibration.examination import Examination
-    from calibration.faithful_counts import CountScore
-    from calibration.findings import Finding
+    from calibration.frame_checks.coverage import ClassShare
+    from calibration.frame_checks.examination import Examination
+    from calibration.frame_checks.faithful_counts import CountScore
+    from calibration.frame_checks.findings import Finding
     from engines.bundle import Bundle
     from scenes.dataset import Dataset
 
@@ -134,11 +134,11 @@ def parse(argv: list[str] | None) -> Options:
 
 def run(options: Options) -> Checkup:
     """Examine the frames, compare them with other splits, and measure the model's needs."""
-    from calibration.duplicates import group
-    from calibration.examination import examine, set_findings
+    from calibration.frame_checks.duplicates import group
+    from calibration.frame_checks.examination import examine, set_findings
+    from calibration.frame_checks.leaks import evaluation_splits, find_leaks
+    from calibration.frame_checks.subset import check_target
     from calibration.frames import divide
-    from calibration.leaks import evaluation_splits, find_leaks
-    from calibration.subset import check_target
     from engines.bundle import Bundle
     from scenes.dataset import open_dataset
 
@@ -169,7 +169,7 @@ def run(options: Options) -> Checkup:
         strict=options.strict,
     )
     if options.plot is not None:
-        from calibration.doctor_plot import draw
+        from calibration.frame_checks.plot import draw
 
         draw(checkup, options.plot)
     return checkup
@@ -181,10 +181,10 @@ def measure_needs(
     """Run the model's float graph over the readable frames; copy the covering ones if asked."""
     import onnx
 
-    from calibration.extremes import coverage_curve, enough, extremes
-    from calibration.faithful_counts import scores_by_count
+    from calibration.frame_checks.extremes import coverage_curve, enough, extremes
+    from calibration.frame_checks.faithful_counts import scores_by_count
+    from calibration.frame_checks.subset import at_least, copy_frames, covering
     from calibration.frames import CalibrationFrames
-    from calibration.subset import at_least, copy_frames, covering
 
     size, places = bundle.spec.input_size, examination.indices
     graph = onnx.load_from_string(bundle.read(bundle.graph("fp32")))
@@ -203,7 +203,7 @@ def measure_needs(
 
 def growing(needs: Needs) -> Finding:
     """The warning of a set that is too small for a model's ranges."""
-    from calibration.findings import Finding
+    from calibration.frame_checks.findings import Finding
 
     count = len(needs.curve)
     half = needs.curve[max(0, count // 2 - 1)]
@@ -234,7 +234,7 @@ def show(checkup: Checkup) -> None:
 
 def show_needs(needs: Needs) -> None:
     """Print how many frames are enough, and which few do it."""
-    from calibration.extremes import ENOUGH
+    from calibration.frame_checks.extremes import ENOUGH
 
     if needs.enough_frames is not None:
         print(f"enough frames: any {needs.enough_frames} span {ENOUGH:.0%} of all ranges")

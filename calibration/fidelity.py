@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from tqdm import tqdm
 
-from calibration.execution import load
+from calibration.graphs.execution import load
 from calibration.sqnr import CEILING, Sqnr
 from engines.failures import Refused
 from engines.labels import upsample_argmax

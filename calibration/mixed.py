@@ -22,12 +22,12 @@ from onnx import ModelProto
 from tqdm import tqdm
 
 from calibration.fidelity import Reference
-from calibration.mixed_trials import Build, Point, Trials, key_of, point_from_json
-from calibration.noise_model import NoiseModel
-from calibration.placement import Flavour
-from calibration.probes import MILLISECONDS, SHARE, FloatShare, Probe, multiply_adds
+from calibration.graphs.placement import Flavour
+from calibration.mixing.noise_model import NoiseModel
+from calibration.mixing.probes import MILLISECONDS, SHARE, FloatShare, Probe, multiply_adds
+from calibration.mixing.stretches import stretches
+from calibration.mixing.trials import Build, Point, Trials, key_of, point_from_json
 from calibration.sensitivity import LayerError, rank_layers
-from calibration.stretches import stretches
 from engines.failures import GateFailed
 from engines.machine import describe_machine
 from scenes.dataset import spread

@@ -18,11 +18,11 @@ from engines.command import as_json, parser, run_command
 from engines.failures import GateFailed, UsageError
 
 if TYPE_CHECKING:
-    from calibration.accuracy import Measured
-    from calibration.rows import Row
-    from calibration.verdict import Gate, Limits
-    from calibration.weak_layers import Ranking
-    from calibration.worst_frames import WorstFrame
+    from calibration.reporting.accuracy import Measured
+    from calibration.reporting.rows import Row
+    from calibration.reporting.verdict import Gate, Limits
+    from calibration.reporting.weak_layers import Ranking
+    from calibration.reporting.worst_frames import WorstFrame
     from engines.bundle import Bundle
 
 PACKAGES = ("onnxruntime", "openvino", "numpy", "av", "pillow")  # what scores and times depend on
@@ -152,10 +152,10 @@ def class_limit(text: str) -> tuple[str, float]:
 
 def run(options: Options) -> Result:
     """Measure, judge, store the report in the bundle, and write the page if asked."""
-    from calibration.accuracy import measure
-    from calibration.preconditions import require_same_classes, require_writable
-    from calibration.verdict import Limits, named_limits
-    from calibration.weak_layers import rank
+    from calibration.reporting.accuracy import measure
+    from calibration.reporting.preconditions import require_same_classes, require_writable
+    from calibration.reporting.verdict import Limits, named_limits
+    from calibration.reporting.weak_layers import rank
     from engines.bundle import Bundle
     from engines.machine import describe_machine
     from scenes.dataset import open_dataset
@@ -184,7 +184,7 @@ def compose(
     machine: dict[str, str | int | float],
 ) -> Report:
     """Judge what was measured, and put it all together."""
-    from calibration.verdict import judge, verdict
+    from calibration.reporting.verdict import judge, verdict
 
     return Report(
         format=FORMAT,
@@ -209,8 +209,8 @@ def compose(
 
 def write_pages(options: Options, report: Report, bundle: Bundle) -> None:
     """The report for people, in the formats that were asked for."""
-    from calibration.markdown import markdown
-    from calibration.page import render
+    from calibration.reporting.markdown import markdown
+    from calibration.reporting.page import render
     from engines.atomic import write_text
 
     if options.html is not None:
@@ -233,8 +233,8 @@ def provenance(bundle: Bundle) -> dict[str, Any]:
 
 def show(result: Result) -> None:
     """Print the table, the worst layers, the gate and the verdict."""
-    from calibration.facts import how_many
-    from calibration.verdict import restless
+    from calibration.reporting.facts import how_many
+    from calibration.reporting.verdict import restless
 
     report = result.report
     print(f"{report.model} on {report.data} {report.split}, {how_many(report)} frames")

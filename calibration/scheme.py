@@ -29,10 +29,10 @@ class Scheme:
 
     method: str = "percentile"
     per_channel: bool = True  # weight scales
-    keep_sums: bool = True  # calibration.rounding, of depthwise weights
-    equalise: bool = False  # calibration.equalise
-    absorb: bool = False  # calibration.absorb
-    correct_bias: bool = False  # calibration.bias_correction
+    keep_sums: bool = True  # calibration.repairs.rounding, of depthwise weights
+    equalise: bool = False  # calibration.repairs.equalise
+    absorb: bool = False  # calibration.repairs.absorb
+    correct_bias: bool = False  # calibration.repairs.bias_correction
 
     def __post_init__(self) -> None:
         if self.method not in (*METHODS, LEARNED):

@@ -17,12 +17,12 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 from tqdm import tqdm
 
-from calibration.execution import load
 from calibration.fidelity import Reference
-from calibration.pieces import Piece, Pieces
-from calibration.placement import is_classifier, is_depthwise, is_first, is_image_pooling
+from calibration.graphs.execution import load
+from calibration.graphs.pieces import Piece, Pieces
+from calibration.graphs.placement import is_classifier, is_depthwise, is_first, is_image_pooling
+from calibration.graphs.wiring import Wiring, attribute
 from calibration.sqnr import decibel
-from calibration.wiring import Wiring, attribute
 from scenes.dataset import Frame
 
 

@@ -19,8 +19,8 @@ from engines.command import as_json, parser, run_command
 from engines.failures import UsageError
 
 if TYPE_CHECKING:
-    from calibration.crf_evidence import About, Tuning
-    from calibration.crf_frames import CachedFrame
+    from calibration.crf_tuning.evidence import About, Tuning
+    from calibration.crf_tuning.frames import CachedFrame
     from engines.bundle import Bundle
     from scenes.dataset import Dataset
 
@@ -93,8 +93,8 @@ def parse(argv: list[str] | None) -> Options:
 
 def run(options: Options) -> Result:
     """Tune, then write the winner and the evidence."""
-    from calibration.crf_spec import write_crf
-    from calibration.preconditions import require_same_classes, require_writable
+    from calibration.crf_tuning.spec import write_crf
+    from calibration.reporting.preconditions import require_same_classes, require_writable
     from engines.bundle import Bundle
     from scenes.dataset import open_dataset
 
@@ -110,7 +110,7 @@ def run(options: Options) -> Result:
     if spec is not None:
         written += write_crf(spec, tuning.params, evidence)
     if options.plot is not None:
-        from calibration.crf_plot import draw
+        from calibration.crf_tuning.plot import draw
 
         draw(tuning, options.plot)
         written.append(options.plot)
@@ -119,7 +119,7 @@ def run(options: Options) -> Result:
 
 def spec_file(options: Options, bundle: Bundle) -> Path | None:
     """The spec beside weights that will be written, None for none; said before the work begins."""
-    from calibration.crf_spec import require_same_model, shipped_spec
+    from calibration.crf_tuning.spec import require_same_model, shipped_spec
 
     if options.bundle_only:
         return None
@@ -134,10 +134,10 @@ def spec_file(options: Options, bundle: Bundle) -> Path | None:
 
 def tune(options: Options, bundle: Bundle, dataset: Dataset) -> Tuning:
     """Search and cross-validate; nothing is written."""
-    from calibration.crf_evidence import conclude
-    from calibration.crf_frames import load_frames
-    from calibration.crf_search import cross_validate, search
-    from calibration.crf_trials import Trials
+    from calibration.crf_tuning.evidence import conclude
+    from calibration.crf_tuning.frames import load_frames
+    from calibration.crf_tuning.search import cross_validate, search
+    from calibration.crf_tuning.trials import Trials
     from engines.session import open_session
 
     started = time.monotonic()
@@ -154,7 +154,7 @@ def about(
     options: Options, bundle: Bundle, frames: list[CachedFrame], in_split: int, seconds: float
 ) -> About:
     """The facts around a tuning."""
-    from calibration.crf_evidence import About
+    from calibration.crf_tuning.evidence import About
     from engines.machine import describe_machine
 
     provenance = bundle.manifest.provenance
@@ -177,7 +177,7 @@ def about(
 
 def show(result: Result) -> None:
     """Print before and after, per class too, the folds, and the verdict."""
-    from calibration.crf_grid import text
+    from calibration.crf_tuning.grid import text
 
     tuning = result.tuning
     facts = tuning.about

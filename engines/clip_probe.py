@@ -1,6 +1,6 @@
 """How many activations of the CPU's INT8 graph clip: every now and then a frame tells.
 
-The graph of `calibration/clip_probe.py` is the engine's own with some inner codes as further
+The graph of `calibration/graphs/clip_probe.py` is the engine's own with some inner codes as further
 outputs. It takes the engine's place for every `EVERY`-th frame, so nothing runs twice.
 """
 

@@ -99,7 +99,7 @@ def calibrate(
     options: Options, origin: Origin, graph: ModelProto, frames: Frames, bundle: Path
 ) -> Calibrated:
     """Everything about INT8 from frames; what `bundle` already holds for the same is taken."""
-    from calibration.examination import quick_check
+    from calibration.frame_checks.examination import quick_check
 
     for finding in quick_check(frames.observed):
         tell(f"WARNING: {finding.message}")

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from calibration.wiring import Wiring
+from calibration.graphs.wiring import Wiring
 from engines.failures import Refused
 from export.contract import INPUT, shape_of
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from calibration.calibrate import TOOLS
 from calibration.frames import RECOMMENDED, CalibrationFrames
-from calibration.observe import observe
-from calibration.placement import is_depthwise
-from calibration.qdq import SMALLEST_RANGE, quantize
-from calibration.tally import Range
-from calibration.validator import QUANTIZERS
-from calibration.wiring import Wiring
+from calibration.graphs.placement import is_depthwise
+from calibration.graphs.qdq import SMALLEST_RANGE, quantize
+from calibration.graphs.validator import QUANTIZERS
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import observe
+from calibration.ranges.tally import Range
 from engines.preprocess import VERSION
 from engines.ranges import Ranges, RangesKey
 from engines.spec import ModelSpec

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from calibration.clip_probe import probe_graph
-from calibration.quantized import quantized
-from calibration.validator import validate_s8
+from calibration.graphs.clip_probe import probe_graph
+from calibration.graphs.quantized import quantized
+from calibration.graphs.validator import validate_s8
 from engines.bundle import BundleWriter
 from engines.failures import GateFailed, Refused
 from engines.ranges import Ranges
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
     from calibration.mixed import MixedSearch
-    from calibration.mixed_trials import Point
+    from calibration.mixing.trials import Point
 
 RTX = "tensorrt-rtx"
 OPENVINO = "openvino"
@@ -80,7 +80,7 @@ def add_mixed(
 
 def _pick(writer: BundleWriter, search: MixedSearch) -> Point:
     from calibration.mixed import pick
-    from calibration.pareto import draw
+    from calibration.mixing.pareto import draw
 
     name = f"mixed_{search.flavour}.png"
     point = None

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
-from calibration.batch_norm import fold_batch_norms
+from calibration.repairs.batch_norm import fold_batch_norms
 from engines.failures import Refused
 from engines.spec import ModelSpec
 from export.contract import INPUT, OUTPUT, require_contract

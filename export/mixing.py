@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.frames import CalibrationFrames
-from calibration.placement import FLAVOURS
+from calibration.graphs.placement import FLAVOURS
 from engines.ranges import Ranges
 from engines.spec import ModelSpec
 from export.half import to_half
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from calibration.fidelity import Reference
+    from calibration.graphs.placement import Flavour
     from calibration.mixed import MixedSearch
-    from calibration.placement import Flavour
 
 
 def search_mixed(
@@ -62,10 +62,10 @@ def _search(
 ) -> MixedSearch:
     """Costs are milliseconds on this CPU for its own flavour. TensorRT's graph cannot be timed
     without its GPU: there the cost is the share of the work that stays in float."""
-    from calibration.equalise import apply_factors
+    from calibration.graphs.quantized import quantized
     from calibration.mixed import search
-    from calibration.probes import CpuProbe
-    from calibration.quantized import quantized
+    from calibration.mixing.probes import CpuProbe
+    from calibration.repairs.equalise import apply_factors
 
     repaired = copy.deepcopy(graph)
     apply_factors(repaired, ranges.factors)

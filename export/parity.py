@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.execution import load
+from calibration.graphs.execution import load
 from engines.failures import GateFailed
 from engines.labels import upsample_argmax
 from export.contract import INPUT, OUTPUT

@@ -62,8 +62,8 @@ def requantized(build: Build, kept: tuple[str, ...], depthwise_int8: bool) -> Mo
     of `kept` in float; typed FP16, or FP32 for a weakly typed network."""
     import onnx
 
-    from calibration.quantized import quantized
-    from calibration.validator import validate_s8
+    from calibration.graphs.quantized import quantized
+    from calibration.graphs.validator import validate_s8
     from engines.ranges import Ranges
     from export.half import to_half
 
@@ -111,7 +111,7 @@ def _kept(build: Build, stored: BundleFile, table: Preflight) -> dict[str, str]:
 
 def quantized_in(build: Build, file: BundleFile) -> list[str]:
     """The convolutions that a graph of the bundle quantizes, in graph order."""
-    from calibration.wiring import quantized_convolutions
+    from calibration.graphs.wiring import quantized_convolutions
 
     return quantized_convolutions(_load(build, file))
 

@@ -70,8 +70,8 @@ def fake_quantise_weight(weight: Tensor, smallest_range: float, keep_sums: bool)
 
 
 def round_keeping_sums(weight: Tensor) -> Tensor:
-    """`calibration.rounding.round_keeping_sums` for tensors on any device; a test holds that the
-    two agree."""
+    """`calibration.repairs.rounding.round_keeping_sums` for tensors on any device; a test holds
+    that the two agree."""
     taps = weight.double().flatten(1)
     step = taps.abs().amax(1, keepdim=True) / REACH
     exact = taps / torch.where(step > 0, step, 1)

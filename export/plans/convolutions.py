@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from calibration.wiring import Wiring, attribute
+from calibration.graphs.wiring import Wiring, attribute
 
 OPSET = 19  # the first with FP16 scales
 IR_VERSION = 9  # what TensorRT 10.3 reads

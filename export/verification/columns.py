@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.pieces import Pieces
+from calibration.graphs.pieces import Pieces
 from engines.failures import GateFailed
 from export.verification.backends import Backend, on_onnxruntime
 from export.verification.difference import Difference, Floats

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from onnx import ModelProto, TensorProto
 
-from calibration.wiring import Wiring, element_types
+from calibration.graphs.wiring import Wiring, element_types
 from engines.bundle import Bundle
 from export.plans.builder import build_plan
 from export.plans.layers import FusedLayer, node_precisions

@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.candidates import fp32_of
+from calibration.reporting.candidates import fp32_of
+from calibration.reporting.weak_layers import float_graph
 from calibration.scheme import Scheme
-from calibration.weak_layers import float_graph
 from engines.bundle import Bundle
 from engines.failures import UsageError
 from engines.manifest import CPU_TARGETS, PRECISIONS, BundleFile

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from calibration.pieces import PREFIX, Piece, Pieces
-from calibration.wiring import Wiring, element_types
+from calibration.graphs.pieces import PREFIX, Piece, Pieces
+from calibration.graphs.wiring import Wiring, element_types
 from export.contract import INPUT
 from export.verification.backends import Backend, on_onnxruntime
 from export.verification.difference import Floats

@@ -14,8 +14,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 from tqdm import tqdm
 
+from calibration.graphs.wiring import Wiring, attribute
 from calibration.sensitivity import rate_of
-from calibration.wiring import Wiring, attribute
 from export.atrous_oracle import Padding
 from export.verification.difference import Floats
 from export.verification.places import Place

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import onnx
 from onnx import ModelProto, NodeProto
 
-from calibration.pieces import layers
-from calibration.placement import ACTIVATIONS, is_depthwise
+from calibration.graphs.pieces import layers
+from calibration.graphs.placement import ACTIVATIONS, is_depthwise
+from calibration.graphs.wiring import Wiring, attribute
 from calibration.sensitivity import kind_of, rate_of
-from calibration.wiring import Wiring, attribute
 from export.atrous_oracle import effective_kernel
 from export.verification.difference import NO_RING, Ring, ring_share
 

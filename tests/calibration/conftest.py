@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from calibration.frames import CalibrationFrames
-from calibration.tally import Statistics
+from calibration.ranges.tally import Statistics
 from engines.spec import ModelSpec
 from scenes.dataset import Colour, Scene
 
@@ -23,14 +23,14 @@ CLASSES = 5
 @pytest.fixture(autouse=True)
 def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have the same rows wherever tests run; see `with_openvino`."""
-    monkeypatch.setattr("calibration.candidates.installed", lambda: False)
+    monkeypatch.setattr("calibration.reporting.candidates.installed", lambda: False)
 
 
 @pytest.fixture
 def with_openvino(no_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have OpenVINO's rows, too; without the package the test is skipped."""
     pytest.importorskip("openvino")
-    monkeypatch.setattr("calibration.candidates.installed", lambda: True)
+    monkeypatch.setattr("calibration.reporting.candidates.installed", lambda: True)
 
 
 class Miniature:

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.absorb import find_shifts
-from calibration.bias_correction import add_biases
-from calibration.channels import Spans, channel_spans
-from calibration.execution import load
-from calibration.wiring import Wiring
+from calibration.graphs.execution import load
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.channels import Spans, channel_spans
+from calibration.repairs.absorb import find_shifts
+from calibration.repairs.bias_correction import add_biases
 
 Frames = list[NDArray[np.uint8]]
 Chain = Callable[[str], ModelProto]

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.batch_norm import fold_batch_norms
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.qdq import quantize
+from calibration.graphs.execution import load
+from calibration.graphs.qdq import quantize
+from calibration.ranges.observe import observe
+from calibration.repairs.batch_norm import fold_batch_norms
 
 Frames = list[NDArray[np.uint8]]
 Chain = Callable[[str], ModelProto]

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.bias_correction import add_biases, bias_corrections, stored_weights
-from calibration.channels import channel_means
-from calibration.observe import Frame, observe
-from calibration.placement import Flavour, float_nodes
-from calibration.qdq import quantize
+from calibration.graphs.placement import Flavour, float_nodes
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.channels import channel_means
+from calibration.ranges.observe import Frame, observe
+from calibration.repairs.bias_correction import add_biases, bias_corrections, stored_weights
 from calibration.scheme import Scheme
-from calibration.wiring import Wiring
 from engines.failures import Refused
 
 Frames = list[NDArray[np.uint8]]

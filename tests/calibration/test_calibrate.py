@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration import observe
 from calibration.calibrate import Calibration, ranges_from_frames, shipped_ranges
 from calibration.fidelity import Reference
 from calibration.frames import CalibrationFrames
-from calibration.placement import FLAVOURS
-from calibration.qdq import quantize
-from calibration.quantized import quantized
+from calibration.graphs.placement import FLAVOURS
+from calibration.graphs.qdq import quantize
+from calibration.graphs.quantized import quantized
+from calibration.graphs.wiring import Wiring
+from calibration.ranges import observe
 from calibration.scheme import METHODS, Scheme
-from calibration.wiring import Wiring
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec
 

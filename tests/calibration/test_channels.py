@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.channels import channel_means, channel_spans, convolutions
-from calibration.execution import load
-from calibration.observe import expose
+from calibration.graphs.execution import load
+from calibration.ranges.channels import channel_means, channel_spans, convolutions
+from calibration.ranges.observe import expose
 
 Frames = list[NDArray[np.uint8]]
 

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration import observe
 from calibration.calibrate import Calibration
 from calibration.choose import Try, choose, repairs
 from calibration.fidelity import Reference
 from calibration.frames import CalibrationFrames
-from calibration.placement import FLAVOURS
-from calibration.quantized import quantized
+from calibration.graphs.placement import FLAVOURS
+from calibration.graphs.quantized import quantized
+from calibration.ranges import observe
 from calibration.scheme import METHODS, Scheme
 from engines.failures import Refused
 from engines.ranges import Ranges

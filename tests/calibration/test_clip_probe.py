@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from calibration.clip_probe import LAYERS, probe_graph, telling_layers
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.qdq import quantize
+from calibration.graphs.clip_probe import LAYERS, probe_graph, telling_layers
+from calibration.graphs.execution import load
+from calibration.graphs.qdq import quantize
+from calibration.ranges.observe import observe
 from engines.clip_probe import EVERY, Clip, ProbedSession, read_layers
 from engines.failures import Refused
 from engines.ranges import Ranges, RangesKey

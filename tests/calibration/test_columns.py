@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
-from calibration.columns import fold_columns
-from calibration.execution import load
-from calibration.observe import expose
-from calibration.stem import read_bytes
-from calibration.wiring import Wiring
+from calibration.graphs.columns import fold_columns
+from calibration.graphs.execution import load
+from calibration.graphs.stem import read_bytes
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import expose
 
 Frames = list[NDArray[np.uint8]]
 

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from PIL import Image, ImageFilter
 
-from calibration.coverage import Coverage
-from calibration.duplicates import NEAR, distances, fingerprint, group, leak_findings
-from calibration.examination import examine, fitted, quick_check, set_findings
-from calibration.execution import load
-from calibration.extremes import Extremes, coverage_curve, enough, extremes
-from calibration.faithful_counts import scores_by_count
-from calibration.findings import Finding, listed
-from calibration.looks import laplacian_variance, look_at, look_findings
-from calibration.observe import expose, quantizable
-from calibration.subset import at_least, covering, ends
+from calibration.frame_checks.coverage import Coverage
+from calibration.frame_checks.duplicates import NEAR, distances, fingerprint, group, leak_findings
+from calibration.frame_checks.examination import examine, fitted, quick_check, set_findings
+from calibration.frame_checks.extremes import Extremes, coverage_curve, enough, extremes
+from calibration.frame_checks.faithful_counts import scores_by_count
+from calibration.frame_checks.findings import Finding, listed
+from calibration.frame_checks.looks import laplacian_variance, look_at, look_findings
+from calibration.frame_checks.subset import at_least, covering, ends
+from calibration.graphs.execution import load
+from calibration.ranges.observe import expose, quantizable
 from engines.failures import Refused
 from scenes.dataset import IGNORE, Scene
 from scenes.street import StreetCamera

@@ -13,14 +13,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.channels import channel_spans
-from calibration.equalise import LARGEST, MARGIN, apply_factors, find_factors
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.placement import Flavour
-from calibration.qdq import quantize
+from calibration.graphs.execution import load
+from calibration.graphs.placement import Flavour
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.channels import channel_spans
+from calibration.ranges.observe import observe
+from calibration.repairs.equalise import LARGEST, MARGIN, apply_factors, find_factors
 from calibration.sqnr import Sqnr
-from calibration.wiring import Wiring
 from engines.failures import Refused
 
 Frames = list[NDArray[np.uint8]]

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.execution import load
 from calibration.fidelity import Reference
+from calibration.graphs.execution import load
 from calibration.sqnr import CEILING, Sqnr
 from engines.failures import Refused
 from engines.twins import upsample

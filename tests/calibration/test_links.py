@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.links import by_input, find_links, is_unpadded
-from calibration.wiring import Wiring
+from calibration.graphs.links import by_input, find_links, is_unpadded
+from calibration.graphs.wiring import Wiring
 
 Chain = Callable[[str], ModelProto]
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from calibration.fidelity import Fidelity, Reference
+from calibration.graphs.placement import Flavour, float_nodes
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import quantized_convolutions
 from calibration.mixed import MixedSearch, pareto_front, pick, search
-from calibration.mixed_trials import Kind, Point, Trials, drop_of, key_of
-from calibration.noise_model import NoiseModel
-from calibration.observe import observe, quantizable
-from calibration.placement import Flavour, float_nodes
-from calibration.probes import SHARE, CpuProbe, FloatShare, multiply_adds
-from calibration.qdq import quantize
+from calibration.mixing.noise_model import NoiseModel
+from calibration.mixing.probes import SHARE, CpuProbe, FloatShare, multiply_adds
+from calibration.mixing.stretches import stretches
+from calibration.mixing.trials import Kind, Point, Trials, drop_of, key_of
+from calibration.ranges.observe import observe, quantizable
 from calibration.sensitivity import LayerError, rank_layers
 from calibration.sqnr import decibel
-from calibration.stretches import stretches
-from calibration.wiring import quantized_convolutions
 from engines.failures import GateFailed, Refused
 from engines.spec import ModelSpec
 

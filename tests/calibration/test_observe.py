@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.execution import load
-from calibration.observe import collect, expose, observe, quantizable, split, tensor_bytes
+from calibration.graphs.execution import load
+from calibration.ranges.observe import collect, expose, observe, quantizable, split, tensor_bytes
+from calibration.ranges.tally import HALF
+from calibration.ranges.thresholds import PERCENTILE
 from calibration.scheme import METHODS
-from calibration.tally import HALF
-from calibration.thresholds import PERCENTILE
 from engines.failures import Refused
 
 Frames = list[NDArray[np.uint8]]
@@ -111,7 +111,7 @@ def test_tensors_that_do_not_fit_in_memory_at_once_are_taken_in_parts(
     miniature: ModelProto, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = observe(miniature, frames, "mse")
-    monkeypatch.setattr("calibration.observe.MEMORY", 20_000)
+    monkeypatch.setattr("calibration.ranges.observe.MEMORY", 20_000)
     sizes = tensor_bytes(miniature)
     assert len(split(list(whole), sizes)) > 5
     parts = observe(miniature, frames, "mse")
@@ -122,7 +122,7 @@ def test_tensors_that_do_not_fit_in_memory_at_once_are_taken_in_parts(
 
 
 def test_parts_are_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calibration.observe.MEMORY", 10)
+    monkeypatch.setattr("calibration.ranges.observe.MEMORY", 10)
     sizes = {"a": 4, "b": 6, "c": 1, "d": 99, "e": 5, "f": 5}
     assert split(list(sizes), sizes) == [["a", "b"], ["c"], ["d"], ["e", "f"]]
 
@@ -138,10 +138,10 @@ import sys
 from pathlib import Path
 import numpy as np
 import onnx
-from calibration.execution import load
-from calibration.observe import collect, tensor_bytes, quantizable
+from calibration.graphs.execution import load
+from calibration.ranges.observe import collect, tensor_bytes, quantizable
 from calibration.scheme import METHODS
-from calibration.thresholds import find_range
+from calibration.ranges.thresholds import find_range
 
 def peak():
     status = Path("/proc/self/status").read_text()

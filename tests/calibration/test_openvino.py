@@ -16,9 +16,9 @@ from onnx import ModelProto
 from PIL import Image
 
 from calibration import report as script
-from calibration.observe import observe
-from calibration.qdq import quantize
-from calibration.tally import Range
+from calibration.graphs.qdq import quantize
+from calibration.ranges.observe import observe
+from calibration.ranges.tally import Range
 from engines.bundle import Bundle, writing_bundle
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest

@@ -9,9 +9,9 @@ import pytest
 
 from calibration.fidelity import Fidelity
 from calibration.mixed import MixedSearch, pareto_front, pick
-from calibration.mixed_trials import Point
-from calibration.pareto import draw
-from calibration.probes import MILLISECONDS, SHARE
+from calibration.mixing.pareto import draw
+from calibration.mixing.probes import MILLISECONDS, SHARE
+from calibration.mixing.trials import Point
 
 SCORE = Fidelity(97.0, 99.4, 33.0)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.observe import quantizable
-from calibration.placement import Flavour, float_nodes
-from calibration.qdq import quantize
-from calibration.wiring import Wiring, quantized_convolutions
+from calibration.graphs.placement import Flavour, float_nodes
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import Wiring, quantized_convolutions
+from calibration.ranges.observe import quantizable
 
 
 def test_s8_names_its_reasons(miniature: ModelProto) -> None:

@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.placement import Flavour
-from calibration.qdq import quantize
-from calibration.tally import Range
-from calibration.validator import inspect_s8
-from calibration.wiring import Wiring
+from calibration.graphs.execution import load
+from calibration.graphs.placement import Flavour
+from calibration.graphs.qdq import quantize
+from calibration.graphs.validator import inspect_s8
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import observe
+from calibration.ranges.tally import Range
 from engines.failures import Refused
 from engines.onnxruntime_session import DISABLED_OPTIMIZERS
 

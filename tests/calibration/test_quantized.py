@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from calibration.bias_correction import add_biases
-from calibration.channels import channel_spans
-from calibration.equalise import apply_factors, find_factors
-from calibration.observe import observe
-from calibration.placement import Flavour
-from calibration.qdq import quantize
-from calibration.quantized import quantized
-from calibration.validator import inspect_s8
-from calibration.wiring import Wiring
+from calibration.graphs.placement import Flavour
+from calibration.graphs.qdq import quantize
+from calibration.graphs.quantized import quantized
+from calibration.graphs.validator import inspect_s8
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.channels import channel_spans
+from calibration.ranges.observe import observe
+from calibration.repairs.bias_correction import add_biases
+from calibration.repairs.equalise import apply_factors, find_factors
 from engines.failures import Refused
 from engines.ranges import Ranges, RangesKey
 

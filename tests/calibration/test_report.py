@@ -20,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from calibration import report as script
-from calibration.energy import Power
-from calibration.preconditions import require_same_classes
-from calibration.worst_frames import WORST, WorstFrames, frame_miou
+from calibration.reporting.energy import Power
+from calibration.reporting.preconditions import require_same_classes
+from calibration.reporting.worst_frames import WORST, WorstFrames, frame_miou
 from crf.dense_crf import DenseCrf
 from engines.bundle import Bundle, writing_bundle
 from engines.failures import Refused
@@ -349,11 +349,11 @@ def test_an_engine_that_runs_takes_the_place_of_its_emulation(
     make_bundle: Callable[..., Path], data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "calibration.candidates.open_session",
+        "calibration.reporting.candidates.open_session",
         lambda bundle, precision, target: OnnxRuntimeSession(HEALTHY["fp32.onnx"], SPEC, precision),
     )
-    monkeypatch.setattr("calibration.energy.meter", meter_of_graphics)
-    monkeypatch.setattr("calibration.energy.SECONDS", 0.0)
+    monkeypatch.setattr("calibration.reporting.energy.meter", meter_of_graphics)
+    monkeypatch.setattr("calibration.reporting.energy.SECONDS", 0.0)
     _, result = run(with_plan(make_bundle()), data, "--max-drop", "100")
     assert result["skipped"] == []
     (row,) = (row for row in result["rows"] if row["target"] == "tensorrt")

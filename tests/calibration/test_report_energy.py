@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from calibration import energy
+from calibration.reporting import energy
 
 SENSOR = "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
 

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from calibration import charts, pictures, scatter
-from calibration.markdown import markdown
 from calibration.numerals import number, signed
-from calibration.page import render
 from calibration.report import Report
-from calibration.rows import Row
+from calibration.reporting import charts, pictures, scatter
+from calibration.reporting.markdown import markdown
+from calibration.reporting.page import render
+from calibration.reporting.rows import Row
+from calibration.reporting.verdict import Gate
+from calibration.reporting.weak_layers import Ranking
+from calibration.reporting.worst_frames import WorstFrame
 from calibration.sensitivity import LayerError
-from calibration.verdict import Gate
-from calibration.weak_layers import Ranking
-from calibration.worst_frames import WorstFrame
 from engines.spec import ModelSpec
 from scenes.dataset import IGNORE
 

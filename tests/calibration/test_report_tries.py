@@ -17,12 +17,12 @@ from onnx import ModelProto, numpy_helper
 from PIL import Image
 
 from calibration import report as script
-from calibration.channels import channel_spans
-from calibration.equalise import apply_factors, find_factors
-from calibration.observe import observe
-from calibration.quantized import quantized
+from calibration.graphs.quantized import quantized
+from calibration.ranges.channels import channel_spans
+from calibration.ranges.observe import observe
+from calibration.repairs.equalise import apply_factors, find_factors
+from calibration.reporting.weak_layers import float_graph
 from calibration.scheme import NAIVE
-from calibration.weak_layers import float_graph
 from engines.bundle import Bundle, writing_bundle
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest

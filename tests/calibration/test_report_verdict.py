@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from calibration.rows import Row
-from calibration.verdict import Limits, judge, named_limits, verdict
+from calibration.reporting.rows import Row
+from calibration.reporting.verdict import Limits, judge, named_limits, verdict
 from engines.failures import UsageError
 
 LIMITS = Limits(1.0, {})

@@ -10,11 +10,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.observe import observe
-from calibration.placement import Flavour
-from calibration.qdq import quantize
-from calibration.rounding import round_depthwise, round_keeping_sums
-from calibration.wiring import Wiring
+from calibration.graphs.placement import Flavour
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import observe
+from calibration.repairs.rounding import round_depthwise, round_keeping_sums
 
 weights = arrays(np.float32, (4, 1, 3, 3), elements=st.floats(-2, 2, width=32))
 

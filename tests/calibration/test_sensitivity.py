@@ -7,16 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from calibration.execution import load
 from calibration.fidelity import Reference
-from calibration.observe import expose, observe
-from calibration.pieces import Pieces, layers
-from calibration.placement import Flavour
-from calibration.qdq import quantize
+from calibration.graphs.execution import load
+from calibration.graphs.pieces import Pieces, layers
+from calibration.graphs.placement import Flavour
+from calibration.graphs.qdq import quantize
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import expose, observe
+from calibration.ranges.tally import Range
 from calibration.sensitivity import own_errors, rank_layers, with_one_quantized
 from calibration.sqnr import Sqnr
-from calibration.tally import Range
-from calibration.wiring import Wiring
 from engines.failures import Refused
 from export.half import to_half
 

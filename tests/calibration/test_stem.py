@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.execution import load
-from calibration.observe import expose
-from calibration.stem import read_bytes
+from calibration.graphs.execution import load
+from calibration.graphs.stem import read_bytes
+from calibration.ranges.observe import expose
 
 Frames = list[NDArray[np.uint8]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from calibration.tally import BLOCK, HALF, Statistics
+from calibration.ranges.tally import BLOCK, HALF, Statistics
 
 Frames = list[NDArray[np.float32]]
 Tally = Callable[..., Statistics]

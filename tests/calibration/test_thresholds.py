@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from calibration.scheme import METHODS
-from calibration.tally import BINS, HALF, Statistics
-from calibration.thresholds import (
+from calibration.ranges.tally import BINS, HALF, Statistics
+from calibration.ranges.thresholds import (
     CANDIDATES,
     CODES,
     FINDERS,
@@ -21,6 +20,7 @@ from calibration.thresholds import (
     find_range,
     squared_errors,
 )
+from calibration.scheme import METHODS
 
 Values = NDArray[np.float32]
 Tally = Callable[..., Statistics]

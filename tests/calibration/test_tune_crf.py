@@ -14,12 +14,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from calibration import crf_frames, crf_search, crf_spec
 from calibration import tune_crf as script
-from calibration.crf_evidence import NOISE
-from calibration.crf_frames import CachedFrame, load_frames
-from calibration.crf_grid import Candidate
-from calibration.crf_trials import Masks, Trials
+from calibration.crf_tuning import frames as crf_frames
+from calibration.crf_tuning import search as crf_search
+from calibration.crf_tuning import spec as crf_spec
+from calibration.crf_tuning.evidence import NOISE
+from calibration.crf_tuning.frames import CachedFrame, load_frames
+from calibration.crf_tuning.grid import Candidate
+from calibration.crf_tuning.trials import Masks, Trials
 from crf.dense_crf import MILD, DenseCrf
 from crf.sampling import margin
 from engines.bundle import Bundle

@@ -7,7 +7,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
-from calibration.crf_grid import AXES, STOCK, draws, ladder, neighbours, text
+from calibration.crf_tuning.grid import AXES, STOCK, draws, ladder, neighbours, text
 from crf.dense_crf import MILD
 from engines.spec import CrfParams
 

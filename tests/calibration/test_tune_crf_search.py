@@ -8,10 +8,19 @@ from dataclasses import astuple, dataclass, field, replace
 
 import pytest
 
-from calibration import crf_search
-from calibration.crf_evidence import judge
-from calibration.crf_grid import Candidate
-from calibration.crf_search import FOLDS, GAP, PRICE, best, cross_validate, join, objective, search
+from calibration.crf_tuning import search as crf_search
+from calibration.crf_tuning.evidence import judge
+from calibration.crf_tuning.grid import Candidate
+from calibration.crf_tuning.search import (
+    FOLDS,
+    GAP,
+    PRICE,
+    best,
+    cross_validate,
+    join,
+    objective,
+    search,
+)
 from engines.spec import CrfParams
 from scenes.scores import Summary
 

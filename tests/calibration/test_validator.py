@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.validator import Finding, inspect_s8, validate_s8
+from calibration.graphs.validator import Finding, inspect_s8, validate_s8
 from engines.failures import Refused
 
 CHANNELS = 16

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from calibration.wiring import Wiring
+from calibration.graphs.wiring import Wiring
 from engines.manifest import NAME, Manifest
 
 Fault = Callable[[ModelProto], None]

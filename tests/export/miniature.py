@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.observe import quantizable
+from calibration.ranges.observe import quantizable
 from engines.ranges import Ranges, RangesKey
 from engines.spec import ModelSpec
 

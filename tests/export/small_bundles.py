@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibration.calibrate import Calibration
-from calibration.quantized import quantized
+from calibration.graphs.quantized import quantized
 from calibration.scheme import Scheme
 from engines.bundle import BundleWriter, Golden, writing_bundle
 from engines.labels import upsample_argmax

@@ -11,7 +11,7 @@ import pytest
 
 from calibration.fidelity import Fidelity
 from calibration.mixed import MixedSearch
-from calibration.mixed_trials import Point
+from calibration.mixing.trials import Point
 from calibration.sensitivity import LayerError
 from engines.failures import Refused
 from engines.input_statistics import input_statistics

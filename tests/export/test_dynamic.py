@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-from calibration.execution import load
-from calibration.qdq import quantize
+from calibration.graphs.execution import load
+from calibration.graphs.qdq import quantize
 from engines.failures import Refused
 from export.contract import shape_of
 from export.dynamic import opened

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import nn
 
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.placement import Flavour, float_nodes
-from calibration.qdq import quantize
-from calibration.tally import Range
-from calibration.validator import validate_s8
-from calibration.wiring import Wiring
+from calibration.graphs.execution import load
+from calibration.graphs.placement import Flavour, float_nodes
+from calibration.graphs.qdq import quantize
+from calibration.graphs.validator import validate_s8
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import observe
+from calibration.ranges.tally import Range
 from engines.spec import ModelSpec
 from export.contract import INPUT
 from export.graph import export_graph

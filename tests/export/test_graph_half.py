@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 from torch import nn
 
-from calibration.execution import load
-from calibration.observe import observe
-from calibration.qdq import quantize
-from calibration.tally import Range
-from calibration.validator import SMALLEST_NORMAL_HALF, validate_s8
-from calibration.wiring import Wiring
+from calibration.graphs.execution import load
+from calibration.graphs.qdq import quantize
+from calibration.graphs.validator import SMALLEST_NORMAL_HALF, validate_s8
+from calibration.graphs.wiring import Wiring
+from calibration.ranges.observe import observe
+from calibration.ranges.tally import Range
 from engines.spec import ModelSpec
 from export.half import LARGEST_HALF, largest_activation, to_half
 from export.parity import measure

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from calibration.execution import load
+from calibration.graphs.execution import load
 from engines.failures import Refused
 from engines.spec import ModelSpec
 from export import intake

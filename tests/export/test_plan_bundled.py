@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from calibration.wiring import Wiring
+from calibration.graphs.wiring import Wiring
 from engines.bundle import Bundle
 from engines.plan_sidecar import PlanSidecar
 

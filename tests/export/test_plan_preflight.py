@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import pytest
 
-from calibration.qdq import quantize
+from calibration.graphs.qdq import quantize
 from engines.command import as_json
 from engines.device import Buffer
 from engines.failures import DeviceMissing

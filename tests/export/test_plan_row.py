@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from calibration.wiring import Wiring
+from calibration.graphs.wiring import Wiring
 from engines.bundle import Bundle, BundleWriter, writing_bundle
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.manifest import Manifest

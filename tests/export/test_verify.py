@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from calibration.observe import observe
-from calibration.quantized import quantized
+from calibration.graphs.quantized import quantized
+from calibration.ranges.observe import observe
 from engines.bundle import Golden, writing_bundle
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest

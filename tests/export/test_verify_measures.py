@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
+from calibration.graphs.wiring import Wiring
 from calibration.sqnr import decibel
-from calibration.wiring import Wiring
 from export.atrous_oracle import atrous_convolution
 from export.verification.difference import Difference, Ring, ring_share, strips
 from export.verification.onnx_taps import CHUNK, chunks

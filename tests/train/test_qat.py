@@ -17,13 +17,13 @@ from onnx import ModelProto
 from safetensors.torch import load_file
 from torch import nn
 
-from calibration.accuracy import measure
 from calibration.calibrate import shipped_ranges
-from calibration.execution import load
-from calibration.observe import expose, observe
-from calibration.qdq import SMALLEST_RANGE, quantize
+from calibration.graphs.execution import load
+from calibration.graphs.qdq import SMALLEST_RANGE, quantize
+from calibration.graphs.validator import validate_s8
+from calibration.ranges.observe import expose, observe
 from calibration.report import line
-from calibration.validator import validate_s8
+from calibration.reporting.accuracy import measure
 from engines.bundle import Bundle
 from engines.failures import Refused, UsageError
 from engines.labels import upsample_argmax

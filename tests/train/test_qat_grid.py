@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from calibration.qdq import SMALLEST_RANGE
-from calibration.rounding import round_keeping_sums as numpy_twin
+from calibration.graphs.qdq import SMALLEST_RANGE
+from calibration.repairs.rounding import round_keeping_sums as numpy_twin
 from train.fake_quantise import (
     fake_quantise,
     fake_quantise_weight,

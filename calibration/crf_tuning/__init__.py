@@ -1,0 +1,1 @@
+"""The search for CRF settings that help a model, cross-validated."""

@@ -1,0 +1,1 @@
+"""Float and quantized ONNX graphs: how they hang together, are written, checked and taken apart."""

@@ -1,0 +1,1 @@
+"""Which layers stay in float: what graphs cost, guesses, trials and their Pareto front."""

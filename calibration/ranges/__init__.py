@@ -1,0 +1,1 @@
+"""From frames to the range of each activation."""
