@@ -71,7 +71,7 @@ def _followers(runs: Runs, region: Integers, x: Integers) -> Integers:
     order = np.argsort(np.append(line * span + place, (line + 1) * span + place))
     partner = np.empty(2 * sides, np.intp)  # of the upper ends of all sides, then the lower ends
     partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
-    return partner[np.arange(sides) + sides * (1 - is_left)] % sides
+    return np.asarray(partner[np.arange(sides) + sides * (1 - is_left)] % sides)
 
 
 def _corners(
