@@ -35,7 +35,7 @@ from engines.failures import UsageError
 from engines.machine import describe_machine
 
 if TYPE_CHECKING:
-    from runtime.pipeline import Result
+    from runtime.lane import Result
     from runtime.serving.channel import Channel
 
 PACKAGES = ("aiohttp", "numpy", "onnxruntime", "pillow")
@@ -119,7 +119,7 @@ def _served(options: Options) -> Iterator[tuple[Channel, int, list[float]]]:
     """A running stream: its channel, the server's port, and where ages of results go."""
     from engines.bundle import Bundle
     from engines.session import open_session
-    from runtime.pipeline import Stream
+    from runtime.pipeline import one_camera
     from runtime.serving.access import Access
     from runtime.serving.address import Address
     from runtime.serving.channel import Channel
@@ -137,9 +137,9 @@ def _served(options: Options) -> Iterator[tuple[Channel, int, list[float]]]:
 
     with ExitStack() as stack:
         session = stack.enter_context(open_session(bundle, "int8", "cpu"))
-        stream = Stream(open_source(f"street:?fps={options.fps:g}"), session)
+        stream = one_camera(open_source(f"street:?fps={options.fps:g}"), session)
         switches = Switches(Settings(0.5, "off", "int8"))
-        channel = stack.enter_context(Channel("camera", stream, session, switches))
+        channel = stack.enter_context(Channel("camera", stream.lanes[0], session, switches))
         server = Server([channel], Access(Address("127.0.0.1", 0)))
         port = stack.enter_context(server).address.port
         stack.enter_context(stream)
@@ -203,7 +203,7 @@ def _take(ready: selectors.BaseSelector, seconds: float) -> int:
 
 
 def _page_seconds(channel: Channel) -> float:
-    return channel.stream.timings.cpu.get("page", 0.0)
+    return channel.lane.timings.cpu.get("page", 0.0)
 
 
 def _server_seconds() -> float:

@@ -236,12 +236,12 @@ def run_live(session: Session, options: Options) -> Live:
     """The default stream for as many frames as all laps had, and fresh processes to one frame."""
     from crf.temporal import TemporalEvidence
     from runtime.overlay import Overlay
-    from runtime.pipeline import Stream
+    from runtime.pipeline import one_camera
     from runtime.refiner import choose_crf
     from runtime.source import open_source
 
     spec = session.spec
-    with Stream(
+    with one_camera(
         open_source(options.live),
         session,
         temporal=TemporalEvidence(),

@@ -25,7 +25,7 @@ from engines.bundle import Bundle
 from engines.session import Session
 from engines.spec import CrfParams, ModelSpec
 from runtime.overlay import Overlay
-from runtime.pipeline import Stream
+from runtime.pipeline import one_camera
 from runtime.refiner import CrfRefiner
 from runtime.source import Image, open_source
 
@@ -48,7 +48,7 @@ def our_stream(name: str, session: Session, crf: str, temporal: bool) -> Loop:
     spec = session.spec
 
     def frames(camera: str) -> Iterator[Labels]:
-        with Stream(
+        with one_camera(
             open_source(camera),
             session,
             temporal=TemporalEvidence() if temporal else None,

@@ -11,24 +11,28 @@ What is opened on the way is closed when the stack unwinds.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crf.temporal import TemporalEvidence
 from engines.bundle import Bundle
 from engines.manifest import CPU_TARGETS
 from engines.session import Session, choose_target, open_session
+from runtime.batches import Batches
+from runtime.cpu_path import CpuPath
 from runtime.drift import Drift, watch
 from runtime.drop_policy import drop_policy
+from runtime.frame_path import FramePath
 from runtime.journal import tell
+from runtime.lane import Lane
 from runtime.options import Options
 from runtime.overlay import Overlay
 from runtime.pipeline import Stream
 from runtime.redaction import redact
-from runtime.refiner import CrfRefiner, choose_crf
-from runtime.source import open_source
+from runtime.refiner import CrfRefiner, Refiners, choose_crf
+from runtime.source import FrameSource, open_source
 from runtime.sources.backoff import Retry
 from runtime.switched_session import open_switched
 
@@ -47,26 +51,47 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Camera:
+    """One camera of the stream, and what works for it alone."""
+
+    lane: Lane
+    refiners: Refiners
+    drawer: Overlay | None  # of the window and recordings
+    drift: Drift | None
+    watched: str  # by it, in a few words
+
+    @property
+    def name(self) -> str:
+        """Of its source, safe to print."""
+        return redact(self.lane.source.name)
+
+
+@dataclass(frozen=True)
 class Assembly:
     """A stream that has not been entered yet, and what it was made of."""
 
     stream: Stream
+    cameras: tuple[Camera, ...]  # as many as the stream has lanes, in their order
     bundle: Bundle
     session: Session
     precisions: tuple[str, ...]  # that the session can be exchanged for
-    crf: CrfRefiner | None
-    drawer: Overlay | None  # of the window and recordings
-    drift: Drift | None
     chosen: Chosen
 
     def describe(self, temporal: str) -> str:
         """What runs, and why, in lines for people."""
         chosen = self.chosen
         return (
-            f"{redact(self.stream.source.name)} -> {self.session.description}\n"
+            f"{names(self.cameras)} -> {self.session.description}\n"
             f"target {chosen.target}\nprecision {chosen.precision}\ncrf {chosen.crf}\n"
             f"temporal {temporal}\ndrift {chosen.drift}"
         )
+
+
+def names(cameras: Sequence[Camera]) -> str:
+    """One name, or each with its number."""
+    if len(cameras) == 1:
+        return cameras[0].name
+    return ", ".join(f"{number}: {camera.name}" for number, camera in enumerate(cameras))
 
 
 def assemble(options: Options, stack: ExitStack, *, drawn: bool) -> Assembly:
@@ -74,35 +99,55 @@ def assemble(options: Options, stack: ExitStack, *, drawn: bool) -> Assembly:
 
     Raises the `Failure` of whatever cannot be opened; a camera itself is opened by its stream.
     """
-    source = open_source(
-        options.camera[0], drop=options.drop, retry=Retry(to_return=options.give_up), tell=tell
-    )
-    drop = drop_policy(options.drop, live=source.live)
+    sources = [_open_source(text, options) for text in options.camera]
     bundle = Bundle.open(options.bundle)
     target, target_choice = choose_target(bundle, options.target, options.precision)
     on_gpu = target not in CPU_TARGETS
-    crf, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
+    _, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
     precision, precision_choice = _choose_precision(options.precision, bundle, target)
     session, precisions = _open_session(options, bundle, precision, target)
     stack.enter_context(session)
-    drift, probed, watched = _watch(options, bundle, session)
+    shared = Shared(options, bundle, session, drawn, on_gpu)
+    cameras = tuple(_make_camera(shared, source, stack) for source in sources)
+    batches = _gpu_batch(stack, session) if on_gpu and len(cameras) > 1 else None
+    stream = Stream([camera.lane for camera in cameras], batches)
+    chosen = Chosen(target_choice, precision_choice, crf_choice, cameras[0].watched)
+    return Assembly(stream, cameras, bundle, session, precisions, chosen)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all cameras are made from."""
+
+    options: Options
+    bundle: Bundle
+    session: Session
+    drawn: bool
+    on_gpu: bool
+
+
+def _make_camera(shared: Shared, source: FrameSource, stack: ExitStack) -> Camera:
+    """A camera with its way through the stream; what it opens beside is closed with the stack."""
+    options, spec, session = shared.options, shared.bundle.spec, shared.session
+    drift, probed, watched = _watch(shared, source)
     if probed is not None:
         session = stack.enter_context(probed)
-    drawer = Overlay(bundle.spec, "", options.alpha, _notice(session, drift)) if drawn else None
-    temporal = TemporalEvidence() if options.temporal == "on" else None
-    path = _gpu_path(stack, options, session, crf, drawer, drift) if on_gpu else None
-    stream = Stream(
-        source,
-        session,
-        temporal=temporal,
-        refiner=crf,
-        drawer=drawer,
-        watch=drift,
-        path=path,
-        drop=drop,
-    )
-    chosen = Chosen(target_choice, precision_choice, crf_choice, watched)
-    return Assembly(stream, bundle, session, precisions, crf, drawer, drift, chosen)
+    drawer = Overlay(spec, "", options.alpha, _notice(session, drift)) if shared.drawn else None
+    crf, _ = choose_crf(options.crf, spec, options.crf_budget, shared.on_gpu)
+    path: FramePath[Any, Any]
+    if shared.on_gpu:
+        path = _gpu_path(stack, options, session, crf, drawer, drift)
+    else:
+        temporal = TemporalEvidence() if options.temporal == "on" else None
+        path = CpuPath(session, temporal, crf, drawer, drift)
+    lane = Lane(source, path, drop_policy(options.drop, live=source.live))
+    return Camera(lane, Refiners(spec, crf, options.crf_budget), drawer, drift, watched)
+
+
+def _open_source(text: str, options: Options) -> FrameSource:
+    """The source of one `--camera`."""
+    retry = Retry(to_return=options.give_up)
+    return open_source(text, drop=options.drop, retry=retry, tell=tell)
 
 
 def _choose_precision(asked: str, bundle: Bundle, target: str) -> tuple[str, str]:
@@ -134,6 +179,15 @@ def _gpu_path(
     return stack.enter_context(GpuPath(session, options.temporal == "on", crf, drawer, watch))
 
 
+def _gpu_batch(stack: ExitStack, session: Session) -> Batches:
+    """Runs frames of several cameras together, as far as the plan takes them."""
+    from runtime.gpu_batch import GpuBatch
+    from runtime.gpu_path import DeviceSession
+
+    assert isinstance(session, DeviceSession), f"{session.target} leaves nothing on the device"
+    return stack.enter_context(GpuBatch(session))
+
+
 def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:
     """What the overlay's status line ends with: the model of this moment, and warnings."""
 
@@ -144,10 +198,13 @@ def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:
     return notice
 
 
-def _watch(
-    options: Options, bundle: Bundle, session: Session
-) -> tuple[Drift | None, Session | None, str]:
-    """What `--drift` adds: see `runtime.drift.watch`."""
-    if not options.drift:
+def _watch(shared: Shared, source: FrameSource) -> tuple[Drift | None, Session | None, str]:
+    """What `--drift` adds for a camera: see `runtime.drift.watch`."""
+    if not shared.options.drift:
         return None, None, "not watched"
-    return watch(bundle, session, lambda line: print(line, file=sys.stderr, flush=True))
+    whose = f"{redact(source.name)}: " if len(shared.options.camera) > 1 else ""
+
+    def say(line: str) -> None:
+        print(f"{whose}{line}", file=sys.stderr, flush=True)
+
+    return watch(shared.bundle, shared.session, say)

@@ -38,6 +38,11 @@ class DeviceSession(Protocol):
     @property
     def device(self) -> Device: ...
 
+    @property
+    def most_frames(self) -> int:
+        """Of a run."""
+        ...
+
     def run_on_device(self, frames: Buffer, count: int = 1) -> Buffer:
         """Queue a run of uint8 [count, H, W, 3]; where float32 [count, C, h, w] will be."""
         ...
@@ -83,13 +88,22 @@ class GpuPath:
     def infer(self, prepared: Frame) -> Outcome:
         """All of it, from the image to labels and picture."""
         with self.timings.measure("infer"):
-            work = self._work_for((prepared.image.shape[0], prepared.image.shape[1]))
-            model_input = work.take(prepared.image)
-            scores = self._session.run_on_device(model_input)
-            if self._temporal is not None:
-                scores = self._temporal.update(prepared.time, model_input, scores)
-            work.label(scores)
-            return work.outcome()
+            model_input = self.take(prepared)
+            return self.finish(prepared, model_input, self._session.run_on_device(model_input))
+
+    def take(self, frame: Frame) -> Buffer:
+        """The first part of `infer`: the model's input, valid until the next frame."""
+        work = self._work_for((frame.image.shape[0], frame.image.shape[1]))
+        return work.take(frame.image)
+
+    def finish(self, frame: Frame, model_input: Buffer, logits: Buffer) -> Outcome:
+        """The last part of `infer`, for the frame that was taken last and its logits."""
+        assert self._work is not None, "no frame was taken"
+        scores = logits
+        if self._temporal is not None:
+            scores = self._temporal.update(frame.time, model_input, logits)
+        self._work.label(scores)
+        return self._work.outcome()
 
     def label(self, frame: Frame, inferred: Outcome) -> Labels:
         """The labels that came down."""

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from engines.session import Session
 from runtime.cpu_path import CpuPath
 from runtime.overlay import Overlay
 from runtime.pipeline import Stream
-from runtime.refiner import CrfRefiner
+from runtime.refiner import Refiners
 from runtime.switched_session import SwitchedSession
 from runtime.switches import Settings
 
 
 class LiveControls:
-    """The `apply` of a stream's `Switches`. Each assignment here is one step for other threads.
+    """The `apply` of one camera's `Switches`. Each assignment here is one step for other threads.
+
+    Opacity, CRF and pause are the camera's own; the precision is that of all, as is the model.
 
     Args:
-        stream: Is paused and resumed.
+        stream: Pauses and resumes the camera.
+        camera: Its number there.
         session: Loads other precisions, if it is a `SwitchedSession`.
-        make_refiner: A CRF for "fast" or "exact".
-        refiner: The one that the stream begins with.
-        drawer: Of the window and recordings, if there is one.
+        refiners: The camera's CRFs.
+        drawer: Of its window and recording, if there is one.
+        precision_changed: Hears of another precision, so that other cameras' switches can follow.
     """
 
     def __init__(
         self,
         stream: Stream,
+        camera: int,
         session: Session,
-        make_refiner: Callable[[str], CrfRefiner],
-        refiner: CrfRefiner | None,
+        refiners: Refiners,
         drawer: Overlay | None,
+        precision_changed: Callable[[str], None] = lambda precision: None,
     ) -> None:
-        self._stream = stream
+        self._stream, self._camera = stream, camera
         self._session = session
-        self._make_refiner = make_refiner
-        self._refiners = {refiner.mode: refiner} if refiner else {}
+        self._refiners = refiners
         self._drawer = drawer
+        self._precision_changed = precision_changed
 
     def __call__(self, before: Settings, after: Settings) -> None:
         """Carry a change into the stream, from its next frame on."""
         if self._drawer is not None:
             self._drawer.alpha = after.alpha
-        path, session = self._stream.path, self._session
+        path, session = self._stream.lanes[self._camera].path, self._session
         if after.crf != before.crf and isinstance(path, CpuPath):
-            path.refiner = self._refiner(after.crf)
+            path.refiner = self._refiners.of(after.crf)
         if after.precision != before.precision and isinstance(session, SwitchedSession):
             session.use(after.precision)
+            self._precision_changed(after.precision)
         if after.paused != before.paused:
-            (self._stream.pause if after.paused else self._stream.resume)()
-
-    def crf_iterations(self) -> dict[int, int]:
-        """How many frames got how many CRF iterations, in all modes together."""
-        counts = sum((r.iterations for r in self._refiners.values()), Counter[int]())
-        return dict(sorted(counts.items()))
-
-    def _refiner(self, mode: str) -> CrfRefiner | None:
-        if mode == "off":
-            return None
-        return self._refiners.setdefault(mode, self._make_refiner(mode))
+            (self._stream.pause if after.paused else self._stream.resume)(self._camera)

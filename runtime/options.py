@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engines.failures import UsageError
 from runtime.serving.flags import add_serving_flags
+from runtime.sinks.flags import add_sink_flags, check_sink_flags
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Options:
     frames: int | None = None
     headless: bool = False
     record: Path | None = None
+    encoder: str = "auto"
+    labels: Path | None = None
+    results: Path | None = None
+    min_region: float = 0.001
+    polygon_tolerance: float = 1.5
     alpha: float = 0.5
     serve: str | None = None
     token_file: Path | None = None
@@ -38,8 +44,6 @@ class Options:
     json: Path | None = None
 
     def __post_init__(self) -> None:
-        if len(self.camera) != 1:
-            raise UsageError(f"--camera: one, not {len(self.camera)}")
         if self.frames is not None and self.frames < 1:
             raise UsageError(f"--frames {self.frames}: at least 1, or leave it out for all")
         if self.crf_budget is not None and not self.crf_budget > 0:
@@ -48,8 +52,17 @@ class Options:
             raise UsageError(f"--give-up {self.give_up:g}: seconds, 0 or more")
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
+        check_sink_flags(self.min_region, self.polygon_tolerance)
         if self.serve is None and (self.token_file or self.recordings or self.insecure):
             raise UsageError("--token-file, --insecure and --recordings are for --serve HOST:PORT")
+
+
+def record_paths(options: Options) -> list[Path | None]:
+    """Where each camera is recorded: out.mp4, or with several out-0.mp4 and so on."""
+    path, count = options.record, len(options.camera)
+    if path is None or count == 1:
+        return [path] * count
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
 def add_flags(result: argparse.ArgumentParser) -> None:
@@ -62,7 +75,8 @@ def add_flags(result: argparse.ArgumentParser) -> None:
         help="camera index (0, '0?size=1280x720&fps=30&format=mjpeg'), device (/dev/video0), "
         "rtsp://user:password@host/path, http://host/stream.mjpg, csi://0, 'gst:PIPELINE', video, "
         "image, folder or pattern of images; street: is a virtual camera, as fast as it goes, and "
-        "'street:?fps=30' a live one, which drops frames (docs/sources.md)",
+        "'street:?fps=30' a live one, which drops frames (docs/sources.md); "
+        "give it several times for several cameras",
     )
     result.add_argument(
         "--drop",
@@ -110,8 +124,6 @@ def add_flags(result: argparse.ArgumentParser) -> None:
         help="warn where frames, or what they do inside the model, leave what calibration saw",
     )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-    switch = argparse.BooleanOptionalAction
-    result.add_argument("--headless", action=switch, help="open no window")
-    result.add_argument("--record", type=Path, metavar="FILE", help="write .mp4, .mkv or .mov")
     result.add_argument("--alpha", type=float, metavar="A", help="mask opacity (%(default)s)")
+    add_sink_flags(result)
     add_serving_flags(result)

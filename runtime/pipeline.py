@@ -1,11 +1,12 @@
-"""The stream: capture, inference and drawing overlapped in three threads.
+"""The stream: capture, inference and drawing overlapped, for any number of cameras and one model.
 
     capture thread          inference thread      drawing thread                  your thread
     read, decode, resize ─▶ session.run ────────▶ evidence of the frames before, ─▶ for result
                                                   labels or CRF, overlay            in stream
 
-That is `runtime.cpu_path`. On a GPU, `runtime.gpu_path`, the pixels stay there from the resize to
-the overlay, all in the inference thread.
+Each camera has a `Lane` with a capture and a drawing thread of its own; one inference thread serves
+them all, each in turn (`runtime.turns`). That is `runtime.cpu_path`. On a GPU, `runtime.gpu_path`,
+the pixels stay there from the resize to the overlay, all in the inference thread.
 
 Each arrow is a `Slot`. A live source puts the newest frame into the first one and the newest result
 into the last one, so neither a slow model nor a slow consumer makes frames old; a file waits
@@ -14,107 +15,87 @@ everywhere and loses nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from engines.failures import SourceFailed
 from engines.session import Session
+from runtime.batches import Batches, OneByOne
 from runtime.cpu_path import CpuPath
-from runtime.drop_policy import DropPolicy, drop_policy
-from runtime.frame_path import Drawer, FramePath, Labels, Refiner, Watch
-from runtime.slot import Ended, Slot
-from runtime.source import Frame, FrameSource, Image
-from runtime.sources.status import State
-from runtime.timings import Distribution, Rate
+from runtime.drop_policy import DropPolicy
+from runtime.frame_path import Drawer, FramePath, Refiner, Watch
+from runtime.journal import tell
+from runtime.lane import PATIENCE, Lane, Result
+from runtime.slot import Ended
+from runtime.source import FrameSource
+from runtime.timings import Distribution, Timings
+from runtime.turns import Turns
 
 if TYPE_CHECKING:
     from crf.temporal import TemporalEvidence
 
-PATIENCE = 10.0  # seconds a live source may take to open, or to deliver the next frame
 SHUTDOWN = 1.0  # seconds that threads get to end before they are abandoned
 
 
-@dataclass(frozen=True)
-class Result:
-    """One segmented frame."""
-
-    frame: Frame
-    labels: Labels
-    picture: Image | None  # with the overlay, if the stream draws one
-    age: float  # seconds from capture until the stream handed it over
-
-
 class Stream:
-    """`with Stream(source, session) as stream: for result in stream: ...`
+    """`with Stream(lanes) as stream: for result in stream: ...`
 
     Args:
-        source: Where frames come from; it is iterated once.
-        session: A loaded model; it stays the caller's to close.
-        temporal: Steadies the logits by the frames before; it serves this stream alone.
-        refiner: A CRF instead of the plain arg max of the logits.
-        drawer: Draws `Result.picture`; without one it is None.
-        watch: Sees each frame that is drawn.
-        patience: Seconds without a frame after which a live source counts as failed.
-        path: How frames are worked on; None: a `CpuPath` of the five above.
-        drop: What to do with frames that are too many; None: the newest counts if the source is
-            live, else all do.
+        lanes: One for each camera.
+        batches: Runs the frames of several lanes together; None: one after the other.
     """
 
-    def __init__(
-        self,
-        source: FrameSource,
-        session: Session,
-        *,
-        temporal: TemporalEvidence | None = None,
-        refiner: Refiner | None = None,
-        drawer: Drawer | None = None,
-        watch: Watch | None = None,
-        patience: float = PATIENCE,
-        path: FramePath[Any, Any] | None = None,
-        drop: DropPolicy | None = None,
-    ) -> None:
-        self.source = source
-        self.path = path or CpuPath(session, temporal, refiner, drawer, watch)
-        self.timings = self.path.timings
-        self.ages = Distribution()
-        self._patience = patience
-        policy = drop or drop_policy("auto", live=source.live)
-        self._captured: Slot[tuple[Frame, Any]] = Slot(policy)
-        self._inferred: Slot[tuple[Frame, Any]] = Slot()
-        self._finished: Slot[tuple[Frame, Labels, Image | None]] = Slot(policy)
-        self.stopped = False  # by `stop`, not by the end of the source
-        self._running = threading.Event()  # cleared while paused
-        self._running.set()
-        self._error: Exception | None = None
-        self._threads: list[threading.Thread] = []
-        self._overheads: list[float] = []  # CPU seconds of each thread that ended
+    def __init__(self, lanes: Sequence[Lane], batches: Batches | None = None) -> None:
+        self.lanes = tuple(lanes)
+        self.stopped = False  # by `stop`, not by the end of the sources
+        self._batches = batches or OneByOne()
+        self._work = threading.Event()  # something changed for the inference thread
+        self._results = threading.Event()  # ... for the consumer
+        self._error: Exception | None = None  # a bug's or the engine's, which concerns all lanes
+        self._thread = threading.Thread(target=self._run, name="infer", daemon=True)
+        self._overhead = 0.0  # CPU seconds of the inference thread, once it ended
         self._consumer_start = 0.0
-        self._first = self._last = 0.0  # monotonic time of the first and last hand-over
+        for lane in self.lanes:
+            lane.captured.changed = lane.inferred.changed = self._work.set
+            lane.finished.changed = self._results.set
 
     @property
     def dropped(self) -> int:
-        """Frames of a live source that a newer one replaced before they were handed over."""
-        return self.source.status.dropped + self._captured.dropped + self._finished.dropped
+        """Frames of live sources that a newer one replaced before they were handed over."""
+        return sum(lane.dropped for lane in self.lanes)
 
     @property
     def reconnects(self) -> int:
-        """How often the source was lost and found again."""
-        return self.source.status.reconnects
+        """How often sources were lost and found again."""
+        return sum(lane.reconnects for lane in self.lanes)
 
     @property
-    def paused(self) -> bool:
-        """Whether `pause` holds the stream."""
-        return not self._running.is_set()
+    def ages(self) -> Distribution:
+        """From capture to hand-over, of the frames of all lanes."""
+        return Distribution.of([lane.ages for lane in self.lanes])
+
+    @property
+    def timings(self) -> Timings:
+        """Of all stages, of the frames of all lanes."""
+        return Timings.of([lane.timings for lane in self.lanes])
 
     @property
     def fps(self) -> float:
         """Results per second between the first and the last one so far; 0 before the second."""
-        elapsed = self._last - self._first
-        return (self.ages.count - 1) / elapsed if elapsed > 0 else 0.0
+        begun = [lane for lane in self.lanes if lane.first]
+        if not begun:
+            return 0.0
+        elapsed = max(lane.last for lane in begun) - min(lane.first for lane in begun)
+        return (sum(lane.ages.count for lane in begun) - 1) / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def failures(self) -> list[Exception]:
+        """Why lanes ended before their sources did."""
+        return [lane.error for lane in self.lanes if lane.error is not None]
 
     def overhead_core_ms(self) -> float:
         """CPU time in core-ms per frame of everything but source, engine, temporal and CRF.
@@ -124,52 +105,54 @@ class Stream:
         calling thread's since it entered.
         """
         consumer = time.thread_time() - self._consumer_start
-        return 1e3 * (sum(self._overheads) + consumer) / max(1, self.ages.count)
+        lanes = sum(sum(lane.overheads) for lane in self.lanes)
+        return 1e3 * (lanes + self._overhead + consumer) / max(1, self.ages.count)
 
     def __enter__(self) -> Stream:
         self._consumer_start = time.thread_time()
-        self._start(("capture",), self._capture, None, self._captured)
-        self._start(("infer",), self._infer, self._captured, self._inferred)
-        self._start(("crf", "temporal"), self._draw, self._inferred, self._finished)
+        for lane in self.lanes:
+            lane.start(self._abort)
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Result]:
-        """Results in order, until the source ends, `stop` is called, or a stage fails.
+        """Results, of each camera in order, until all sources end, `stop` is called, or a failure.
 
-        A failure of any stage is raised here, after the results that were finished before it.
+        A camera that fails is told to the log while others go on; a failure of all of them, or of
+        the model, is raised here, after the results that were finished before it.
         """
-        with suppress(Ended):
-            while True:
-                frame, labels, picture = self._finished.take()
-                self._last = time.monotonic()
-                self._first = self._first or self._last
-                age = self._last - frame.captured
-                self.ages.add(age)
-                yield Result(frame, labels, picture, age)
-        if self._error is not None and not self.stopped:
-            raise self._error
+        turns, going = Turns(len(self.lanes)), set(range(len(self.lanes)))
+        while going:
+            self._results.clear()
+            result = self._next_result(turns)
+            if result is not None:
+                yield result
+                continue
+            ended = {camera for camera in going if self.lanes[camera].over}
+            going -= ended
+            if ended and going and not self.stopped:
+                self._tell_ends(ended)
+            elif not ended:
+                self._results.wait()
+        if not self.stopped and (self._error or len(self.failures) == len(self.lanes)):
+            raise self._error or self.failures[0]
 
     def stop(self) -> None:
         """From any thread: end the iteration now; unfinished frames are discarded."""
         self.stopped = True
-        self.source.close()
-        self._running.set()
-        for slot in (self._captured, self._inferred, self._finished):
-            slot.close()
+        for lane in self.lanes:
+            lane.close()
 
-    def pause(self) -> None:
-        """From any thread: infer nothing more until `resume`.
+    def pause(self, camera: int | None = None) -> None:
+        """From any thread: infer nothing more of one or all cameras until `resume`."""
+        self._set_paused(camera, True)
 
-        A live source is still read, so that the first frame afterwards is a new one.
-        """
-        self._running.clear()
-
-    def resume(self) -> None:
+    def resume(self, camera: int | None = None) -> None:
         """From any thread: go on after `pause`."""
-        self._running.set()
+        self._set_paused(camera, False)
 
     def close(self) -> None:
         """Stop, and wait for the threads.
@@ -179,81 +162,110 @@ class Stream:
         """
         self.stop()
         deadline = time.monotonic() + SHUTDOWN
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _start(
-        self,
-        main_stages: tuple[str, ...],
-        body: Callable[[], None],
-        source: Slot[Any] | None,
-        output: Slot[Any],
-    ) -> None:
-        """Run `body` in a thread; when it ends, for whatever reason, its neighbours end too.
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """Those that were started."""
+        started = [self._thread] if self._thread.ident is not None else []
+        return [*started, *(thread for lane in self.lanes for thread in lane.threads)]
 
-        The CPU time of `main_stages` is not overhead; everything else that the thread does is.
-        """
+    def _next_result(self, turns: Turns) -> Result | None:
+        """One that is there, of the camera whose turn it is."""
+        for camera in turns.choose(lambda camera: self.lanes[camera].finished.filled, 1):
+            with suppress(Ended):
+                return self.lanes[camera].take(camera)
+        return None
 
-        def run() -> None:
-            try:
-                body()
-            except Ended:
-                pass
-            except Exception as error:  # whatever it is, the consumer gets it
-                self._error = self._error or error
-            finally:
-                if source is not None:
-                    source.close()
-                main = sum(self.timings.cpu.get(stage, 0.0) for stage in main_stages)
-                self._overheads.append(time.thread_time() - main)
-                output.end()
+    def _set_paused(self, camera: int | None, paused: bool) -> None:
+        for lane in self.lanes if camera is None else (self.lanes[camera],):
+            lane.paused = paused
+        self._work.set()
 
-        thread = threading.Thread(target=run, name=main_stages[0], daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _tell_ends(self, ended: set[int]) -> None:
+        """Say which cameras are over while others go on."""
+        for camera in ended:
+            lane = self.lanes[camera]
+            name, reason = lane.source.name, str(lane.error)
+            if lane.error is None:
+                tell("camera ended, the others go on", camera=camera, name=name)
+            else:
+                tell("camera failed, the others go on", logging.ERROR, camera=camera, reason=reason)
 
-    def _capture(self) -> None:
-        with closing(iter(self.source)) as frames:
-            empty = True
-            while (frame := self._read(frames)) is not None:
-                empty = False
-                self._captured.put((frame, self.path.prepare(frame)))
-        if empty and not self.stopped:
-            raise SourceFailed(f"{self.source.name} has not a single frame: is the file complete?")
+    def _abort(self, error: Exception) -> None:
+        """From any thread: end all lanes because of a bug or a failure of the engine."""
+        self._error = self._error or error
+        for lane in self.lanes:
+            lane.captured.close()
 
-    def _read(self, frames: Iterator[Frame]) -> Frame | None:
-        with self.timings.measure("capture"):
-            return next(frames, None)
+    def _run(self) -> None:
+        try:
+            self._infer()
+        except Exception as error:  # whatever it is, the consumer gets it
+            self._abort(error)
+        finally:
+            main = sum(lane.timings.cpu.get("infer", 0.0) for lane in self.lanes)
+            self._overhead = time.thread_time() - main
+            for lane in self.lanes:
+                lane.inferred.end()
 
     def _infer(self) -> None:
+        turns = Turns(len(self.lanes))
         while True:
-            self._inferred.wait_for_room()
-            self._running.wait()
-            frame, prepared = self._next_frame()
-            self._inferred.put((frame, self.path.infer(prepared)))
+            self._work.clear()
+            wait = self._look_after_lanes()
+            if all(lane.inferred.ended for lane in self.lanes):
+                return
+            chosen = turns.choose(lambda i: self.lanes[i].ready, self._batches.most_frames)
+            if chosen:
+                self._run_round([self.lanes[i] for i in chosen])
+            else:
+                self._work.wait(wait)
 
-    def _next_frame(self) -> tuple[Frame, Any]:
-        if not self.source.live:
-            return self._captured.take()
-        # Two halves: after a suspension (Ctrl-Z, fg) the first has run out although the camera
-        # had no time to deliver.
-        late = 0
-        while late < 2:
-            with suppress(TimeoutError):
-                return self._captured.take(self._patience / 2)
-            # One that is not live knows it: it reconnects, or gives up with a better reason.
-            late = late + 1 if self.source.status.state is State.LIVE else 0
-        raise SourceFailed(
-            f"{self.source.name} gave no frame for {self._patience:g} s: plug it in again, or "
-            "see that no other program uses it (fuser -v /dev/video*)"
-        )
+    def _look_after_lanes(self) -> float | None:
+        """Pass ends on and give up silent sources; seconds until one might be silent too long."""
+        waits = []
+        for lane in self.lanes:
+            lane.pass_end()
+            try:
+                wait = lane.silence()
+            except SourceFailed as failure:
+                lane.fail(failure)
+                continue
+            if wait is not None:
+                waits.append(wait)
+        return min(waits, default=None)
 
-    def _draw(self) -> None:
-        rate = Rate()
-        while True:
-            frame, inferred = self._inferred.take()
-            labels = self.path.label(frame, inferred)
-            fps = rate.tick(time.monotonic())
-            age = time.monotonic() - frame.captured
-            picture = self.path.draw(frame, inferred, labels, fps, age)
-            self._finished.put((frame, labels, picture))
+    def _run_round(self, lanes: Sequence[Lane]) -> None:
+        """One frame of each of the lanes."""
+        taken = [(lane, *item) for lane in lanes if (item := lane.next_frame()) is not None]
+        outcomes = self._batches.infer([(lane.path, prepared) for lane, _, prepared in taken])
+        for (lane, frame, _), outcome in zip(taken, outcomes, strict=True):
+            lane.pass_on(frame, outcome)
+
+
+def one_camera(
+    source: FrameSource,
+    session: Session,
+    *,
+    temporal: TemporalEvidence | None = None,
+    refiner: Refiner | None = None,
+    drawer: Drawer | None = None,
+    watch: Watch | None = None,
+    patience: float = PATIENCE,
+    path: FramePath[Any, Any] | None = None,
+    drop: DropPolicy | None = None,
+) -> Stream:
+    """The stream of a single camera.
+
+    Args:
+        source: Where frames come from; it is iterated once.
+        session: A loaded model; it stays the caller's to close.
+        temporal, refiner, drawer, watch: Of its `CpuPath`.
+        patience: Seconds without a frame after which a live source counts as failed.
+        path: Instead of the `CpuPath` of the five above.
+        drop: What to do with frames that are too many; see `Lane`.
+    """
+    path = path or CpuPath(session, temporal, refiner, drawer, watch)
+    return Stream([Lane(source, path, drop, patience)])

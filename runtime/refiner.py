@@ -42,6 +42,36 @@ class CrfRefiner:
         return labels
 
 
+class Refiners:
+    """A camera's CRFs: each mode that was ever chosen keeps its own, with its counts.
+
+    Args:
+        spec: Of the model.
+        first: The one to begin with, None for off.
+        budget_ms: As `CrfRefiner`.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, first: CrfRefiner | None, budget_ms: float | None = None
+    ) -> None:
+        self.first = first
+        self._spec, self._budget_ms = spec, budget_ms
+        self._made = {first.mode: first} if first else {}
+
+    def of(self, mode: str) -> CrfRefiner | None:
+        """That of a mode, None for off."""
+        if mode != "off" and mode not in self._made:
+            refiner, _ = choose_crf(mode, self._spec, self._budget_ms)
+            assert refiner is not None
+            self._made[mode] = refiner
+        return self._made.get(mode)
+
+    def iterations(self) -> dict[int, int]:
+        """How many frames got how many CRF iterations, in all modes together."""
+        counts = sum((refiner.iterations for refiner in self._made.values()), Counter[int]())
+        return dict(sorted(counts.items()))
+
+
 def check_size(frame: tuple[int, int], logits: tuple[int, int]) -> None:
     """Raise `UsageError` for a frame that is smaller than the logits; (height, width) of both."""
     if frame[0] < logits[0] or frame[1] < logits[1]:

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
 from runtime.config_file import with_config
-from runtime.options import Options, add_flags
+from runtime.options import Options, add_flags, record_paths
 
 if TYPE_CHECKING:
-    from runtime.assembly import Assembly
-    from runtime.pipeline import Result, Stream
-    from runtime.sinks.recorder import Recorder
+    from runtime.lane import Result
+    from runtime.pipeline import Stream
     from runtime.serving.access import Access
     from runtime.serving.channel import Channel
-    from runtime.summary import Summary
+    from runtime.sinks.recorder import Recorder
     from runtime.sinks.window import Window
+    from runtime.summary import Summary
 
 
 @dataclass(frozen=True)
 class Sinks:
-    """Where results go; either may be missing."""
+    """Where the results of a camera go; recorder and window may be missing."""
 
     recorder: Recorder | None
     window: Window | None
     channel: Channel
 
-    def put(self, result: Result, stream: Stream) -> bool:
+    def put(self, result: Result) -> bool:
         """Serve, record and show a result; False once the user closed the window."""
         self.channel.publish(result)
+        timings = self.channel.lane.timings
         if result.picture is None:
             return True
         if self.recorder is not None:
-            with stream.timings.measure("record"):
+            with timings.measure("record"):
                 self.recorder.write(result.picture, result.frame.time)
         if self.window is not None:
-            with stream.timings.measure("show"):
+            with timings.measure("show"):
                 return self.window.show(result.picture)
         return True
 
@@ -59,58 +61,54 @@ def parse(argv: list[str] | None) -> Options:
 
 def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
-    from runtime.assembly import assemble
+    from runtime.assembly import assemble, names
     from runtime.journal import journal, tell
-    from runtime.sinks.recorder import check_recordable
-    from runtime.serving.attach import Wishes, make_channel, self_test, start_server
+    from runtime.serving.attach import any_well, make_channels, self_test, start_server
     from runtime.signals import stopping_on_signals
+    from runtime.sinks.recorder import check_recordable
     from runtime.summary import summarise
     from runtime.systemd import Watchdog
 
     access = _access(options)
-    if options.record is not None:
-        check_recordable(options.record, options.camera[0])
+    for path, camera in zip(record_paths(options), options.camera, strict=True):
+        if path is not None:
+            check_recordable(path, camera)
     windowed = _wants_window(options)
     with ExitStack() as stack:
         stack.enter_context(journal(options.log))
         assembly = assemble(options, stack, drawn=windowed or options.record is not None)
         stream, session = assembly.stream, assembly.session
         stack.enter_context(stopping_on_signals(stream.stop))
-        wishes = Wishes(options.alpha, options.crf_budget, options.recordings)
-        channel, controls = make_channel(assembly, wishes)
-        stack.enter_context(channel)
-        stack.enter_context(Watchdog(channel.well))
+        channels = [stack.enter_context(one) for one in make_channels(assembly, options)]
+        stack.enter_context(Watchdog(any_well(channels)))
         if access is not None:
             problem = self_test(session, assembly.bundle)
-            print(f"page {start_server(stack, [channel], access, problem)}")
-        sinks = _open_sinks(stack, options, assembly, channel, windowed)
+            print(f"page {start_server(stack, channels, access, problem)}")
+        sinks = _open_sinks(stack, options, channels, windowed)
         print(assembly.describe(options.temporal), flush=True)
         if options.log == "json":  # what standard output tells people
-            tell(
-                "started",
-                camera=stream.source.name,
-                engine=session.description,
-                crf=assembly.chosen.crf,
-            )
+            camera, crf = names(assembly.cameras), assembly.chosen.crf
+            tell("started", camera=camera, engine=session.description, crf=crf)
         ended = _consume(stack.enter_context(stream), sinks, options.frames)
         if options.log == "json":
             tell("ended", how=ended, frames=stream.ages.count, fps=round(stream.fps, 2))
-    return summarise(assembly, options, ended, controls.crf_iterations())
+    return summarise(assembly, options, ended)
 
 
 def _open_sinks(
-    stack: ExitStack, options: Options, assembly: Assembly, channel: Channel, windowed: bool
-) -> Sinks:
-    """Where the results of a camera go."""
+    stack: ExitStack, options: Options, channels: Sequence[Channel], windowed: bool
+) -> list[Sinks]:
+    """Where the results go, for each camera."""
     from runtime.sinks.recorder import Recorder
     from runtime.sinks.window import Window
 
-    source = assembly.stream.source
-    return Sinks(
-        stack.enter_context(Recorder(options.record, source.fps)) if options.record else None,
-        stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None,
-        channel,
-    )
+    result = []
+    for path, channel in zip(record_paths(options), channels, strict=True):
+        source = channel.lane.source
+        recorder = stack.enter_context(Recorder(path, source.fps)) if path else None
+        window = stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None
+        result.append(Sinks(recorder, window, channel))
+    return result
 
 
 def _access(options: Options) -> Access | None:
@@ -137,16 +135,18 @@ def _wants_window(options: Options) -> bool:
     return reason is None
 
 
-def _consume(stream: Stream, sinks: Sinks, limit: int | None) -> str:
+def _consume(stream: Stream, sinks: Sequence[Sinks], limit: int | None) -> str:
     """Feed the sinks until something ends the stream; what it was."""
+    from runtime.summary import END_OF_SOURCE
+
     progress = Progress(sys.stdout.isatty())
     for count, result in enumerate(stream, start=1):
-        if not sinks.put(result, stream):
+        if not sinks[result.camera].put(result):
             return "window closed"
         progress.show(count, stream, result)
         if count == limit:
             return f"--frames {limit}"
-    return "stopped by signal" if stream.stopped else "end of source"
+    return "stopped by signal" if stream.stopped else END_OF_SOURCE
 
 
 class Progress:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.assembly import Assembly
+from runtime.assembly import Assembly, Camera, names
 from runtime.options import Options
+from runtime.pipeline import Stream
 from runtime.redaction import redact
 from runtime.timings import Distribution
+
+END_OF_SOURCE = "end of source"
+
+
+@dataclass(frozen=True)
+class CameraSummary:
+    """What one of several cameras contributed; see `Summary`."""
+
+    camera: str
+    frames: int
+    fps: float
+    stages: dict[str, Distribution]
+    frame_age: Distribution
+    dropped: int
+    damaged: int
+    reconnects: int
+    ended: str
+    crf_iterations: dict[int, int]
+    drift: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -20,7 +41,8 @@ class Summary:
     sinks. `dropped` frames of a live source were replaced by newer ones, `damaged` packets could
     not be decoded. `crf_iterations` counts frames by how many iterations the CRF had time for.
     `overhead_core_ms` is defined at `Stream.overhead_core_ms`, `drift` at `Drift.to_json`; it is
-    None without --drift.
+    None without --drift, and with several cameras, each of which has its own. `cameras` has one
+    entry for each camera, in the order of the flags; the numbers beside it are of all together.
     """
 
     frames: int
@@ -34,6 +56,7 @@ class Summary:
     peak_rss_mb: float
     ended: str
     camera: str
+    cameras: tuple[CameraSummary, ...]
     bundle: Path
     precision: str
     target: str
@@ -42,13 +65,14 @@ class Summary:
     temporal: str
     record: Path | None
     drift: dict[str, Any] | None
+    exit_code: int
 
 
-def summarise(
-    assembly: Assembly, options: Options, ended: str, crf_iterations: dict[int, int]
-) -> Summary:
+def summarise(assembly: Assembly, options: Options, ended: str) -> Summary:
     """The summary of a stream that has been closed, for the thread that consumed it."""
-    stream, session, drift = assembly.stream, assembly.session, assembly.drift
+    stream, session = assembly.stream, assembly.session
+    cameras = tuple(_summarise_camera(camera, ended) for camera in assembly.cameras)
+    iterations = sum((Counter(camera.crf_iterations) for camera in cameras), Counter[int]())
     return Summary(
         frames=stream.ages.count,
         fps=round(stream.fps, 2),
@@ -56,19 +80,47 @@ def summarise(
         overhead_core_ms=round(stream.overhead_core_ms(), 3),
         frame_age=stream.ages,
         dropped=stream.dropped,
-        damaged=stream.source.damaged,
+        damaged=sum(camera.damaged for camera in cameras),
         reconnects=stream.reconnects,
         peak_rss_mb=peak_rss_mb(),
         ended=ended,
-        camera=redact(stream.source.name),
+        camera=names(assembly.cameras),
+        cameras=cameras,
         bundle=options.bundle,
         precision=session.precision,
         target=session.target,
         crf=assembly.chosen.crf,
-        crf_iterations=crf_iterations,
+        crf_iterations=dict(sorted(iterations.items())),
         temporal=options.temporal,
         record=options.record,
-        drift=None if drift is None else drift.to_json(),
+        drift=cameras[0].drift if len(cameras) == 1 else None,
+        exit_code=exit_code(stream),
+    )
+
+
+def exit_code(stream: Stream) -> int:
+    """0, or that of the first camera that failed while others went on."""
+    return next((int(getattr(error, "exit_code", 1)) for error in stream.failures), 0)
+
+
+def _summarise_camera(camera: Camera, ended: str) -> CameraSummary:
+    lane = camera.lane
+    if lane.error is not None:
+        ended = f"failed: {redact(str(lane.error))}"
+    elif lane.complete:
+        ended = END_OF_SOURCE
+    return CameraSummary(
+        camera=camera.name,
+        frames=lane.ages.count,
+        fps=round(lane.fps, 2),
+        stages=lane.timings.stages,
+        frame_age=lane.ages,
+        dropped=lane.dropped,
+        damaged=lane.source.damaged,
+        reconnects=lane.reconnects,
+        ended=ended,
+        crf_iterations=camera.refiners.iterations(),
+        drift=None if camera.drift is None else camera.drift.to_json(),
     )
 
 

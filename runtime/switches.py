@@ -37,6 +37,7 @@ class Switches:
         crf: The modes to choose from.
         precisions: Those of the bundle.
         apply: Gets the settings before and after each change.
+        lock: Several cameras of one stream share one: a precision is all of theirs.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Switches:
         crf: tuple[str, ...] = (),
         precisions: tuple[str, ...] = (),
         apply: Apply = lambda before, after: None,
+        lock: threading.RLock | None = None,
     ) -> None:
         self.choices = {
             "crf": crf or (settings.crf,),
@@ -52,7 +54,7 @@ class Switches:
         }
         self._now = settings
         self._apply = apply
-        self._lock = threading.Lock()
+        self._lock = lock or threading.RLock()
 
     @property
     def now(self) -> Settings:
@@ -73,6 +75,10 @@ class Switches:
                 self._apply(before, after)
                 self._now = after
             return after
+
+    def follow(self, precision: str) -> None:
+        """Show a precision that another camera's switches have set, for whoever holds the lock."""
+        self._now = replace(self._now, precision=precision)
 
     def _check(self, name: str, value: Any) -> None:
         if name == "alpha":

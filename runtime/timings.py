@@ -23,6 +23,19 @@ class Distribution:
         self.total = 0.0  # seconds
         self._buckets: dict[int, int] = {}
 
+    @staticmethod
+    def of(parts: Sequence[Distribution]) -> Distribution:
+        """What all parts counted together; a single part is itself."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = Distribution()
+        for part in parts:
+            whole.count += part.count
+            whole.total += part.total
+            for bucket, count in part._buckets.copy().items():
+                whole._buckets[bucket] = whole._buckets.get(bucket, 0) + count
+        return whole
+
     def add(self, seconds: float) -> None:
         """Count one duration."""
         bucket = round(math.log(max(seconds, SHORTEST) / SHORTEST) / math.log(GROWTH))
@@ -68,13 +81,29 @@ class Timings:
         self.stages: dict[str, Distribution] = {}
         self.cpu: dict[str, float] = {}  # seconds of the timing thread, per stage
 
+    @staticmethod
+    def of(parts: Sequence[Timings]) -> Timings:
+        """What all parts timed together; a single part is itself."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = Timings()
+        for name in dict.fromkeys(name for part in parts for name in dict(part.stages)):
+            timed = [part for part in parts if name in part.stages]
+            whole.stages[name] = Distribution.of([part.stages[name] for part in timed])
+            whole.cpu[name] = sum(part.cpu.get(name, 0.0) for part in timed)
+        return whole
+
+    def add(self, stage: str, wall: float, cpu: float) -> None:
+        """Count one run of a stage; seconds."""
+        self.stages.setdefault(stage, Distribution()).add(wall)
+        self.cpu[stage] = self.cpu.get(stage, 0.0) + cpu
+
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Time the body of a `with` as one run of `stage`; a body that raises does not count."""
         wall, cpu = time.perf_counter(), time.thread_time()
         yield
-        self.stages.setdefault(stage, Distribution()).add(time.perf_counter() - wall)
-        self.cpu[stage] = self.cpu.get(stage, 0.0) + time.thread_time() - cpu
+        self.add(stage, time.perf_counter() - wall, time.thread_time() - cpu)
 
 
 class Rate:

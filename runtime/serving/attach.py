@@ -3,58 +3,84 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 from engines.bundle import Bundle
 from engines.failures import DeviceMissing, Failure
 from engines.golden_test import golden_test
 from engines.manifest import CPU_TARGETS
 from engines.session import Session
-from runtime.assembly import Assembly
+from runtime.assembly import Assembly, Camera
 from runtime.cpu_path import CpuPath
 from runtime.journal import tell
 from runtime.live_controls import LiveControls
-from runtime.refiner import CrfRefiner, choose_crf
+from runtime.options import Options
 from runtime.serving.access import Access
 from runtime.serving.channel import Channel
 from runtime.serving.recordings import Recordings
 from runtime.switched_session import SwitchedSession
 from runtime.switches import CRF_MODES, Settings, Switches
 
-NAME = "camera"  # of the one stream, in addresses and metrics
+
+def channel_names(count: int) -> list[str]:
+    """What addresses and metrics call the cameras: `camera`, or with several `camera-0` and so on,
+    the numbers of `Result.camera`."""
+    return ["camera"] if count == 1 else [f"camera-{number}" for number in range(count)]
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user set: the opacity to begin with, time for the CRF in ms, a folder."""
+def make_channels(assembly: Assembly, options: Options) -> list[Channel]:
+    """The cameras as viewers see them, with the switches that their paths and session allow."""
+    names = channel_names(len(assembly.cameras))
+    lock, switches = threading.RLock(), list[Switches]()
 
-    alpha: float
-    crf_budget: float | None
-    recordings: Path | None
+    def all_follow(precision: str) -> None:
+        for other in switches:
+            other.follow(precision)
+
+    for number, camera in enumerate(assembly.cameras):
+        controls = LiveControls(
+            assembly.stream, number, assembly.session, camera.refiners, camera.drawer, all_follow
+        )
+        switches.append(_make_switches(assembly, camera, options.alpha, controls, lock))
+    if isinstance(assembly.session, SwitchedSession):
+        assembly.session.failed = _going_back(switches[0], assembly.session)
+    return [
+        Channel(
+            name, camera.lane, assembly.session, its_switches, _recordings(options, name, camera)
+        )
+        for name, camera, its_switches in zip(names, assembly.cameras, switches, strict=True)
+    ]
 
 
-def make_channel(assembly: Assembly, wishes: Wishes) -> tuple[Channel, LiveControls]:
-    """The stream as viewers see it, with the switches that its path and session allow."""
-    stream, session, crf = assembly.stream, assembly.session, assembly.crf
-    recordings = None
-    if wishes.recordings is not None:
-        recordings = Recordings(wishes.recordings, NAME, stream.source.fps)
+def any_well(channels: Sequence[Channel]) -> Callable[[], bool | None]:
+    """For a watchdog: whether any camera's frames are fresh; None before there was a first one.
 
-    def make_refiner(mode: str) -> CrfRefiner:
-        refiner, _ = choose_crf(mode, assembly.bundle.spec, wishes.crf_budget)
-        assert refiner is not None
-        return refiner
+    One camera that is lost is told by /readyz and /metrics: a restart would bring down the others
+    and not bring it back.
+    """
 
-    controls = LiveControls(stream, session, make_refiner, crf, assembly.drawer)
-    settings = Settings(wishes.alpha, crf.mode if crf else "off", session.precision)
-    modes = CRF_MODES if isinstance(stream.path, CpuPath) else (settings.crf,)
-    switches = Switches(settings, modes, assembly.precisions, controls)
-    if isinstance(session, SwitchedSession):
-        session.failed = _going_back(switches, session)
-    return Channel(NAME, stream, session, switches, recordings), controls
+    def well() -> bool | None:
+        known = [channel.well() for channel in channels]
+        return any(known) if any(one is not None for one in known) else None
+
+    return well
+
+
+def _make_switches(
+    assembly: Assembly, camera: Camera, alpha: float, controls: LiveControls, lock: threading.RLock
+) -> Switches:
+    crf = camera.refiners.first
+    settings = Settings(alpha, crf.mode if crf else "off", assembly.session.precision)
+    modes = CRF_MODES if isinstance(camera.lane.path, CpuPath) else (settings.crf,)
+    return Switches(settings, modes, assembly.precisions, controls, lock)
+
+
+def _recordings(options: Options, name: str, camera: Camera) -> Recordings | None:
+    if options.recordings is None:
+        return None
+    return Recordings(options.recordings, name, camera.lane.source.fps)
 
 
 def self_test(session: Session, bundle: Bundle) -> str | None:

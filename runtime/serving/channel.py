@@ -1,4 +1,4 @@
-"""One stream as its viewers see it: the newest result, and a JPEG of it while somebody watches."""
+"""One camera as its viewers see it: the newest result, and a JPEG of it while somebody watches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engines.blend import blend
 from engines.session import Session
 from runtime.drop_policy import NEWEST
 from runtime.journal import tell
-from runtime.pipeline import Result, Stream
+from runtime.lane import Lane, Result
 from runtime.redaction import redact
 from runtime.serving.recordings import Recordings
 from runtime.slot import Ended, Slot
@@ -42,11 +42,11 @@ class Picture:
 
 
 class Channel:
-    """One named stream. `publish` from the consumer's thread; everything else from any.
+    """One named camera. `publish` from the consumer's thread; everything else from any.
 
     Args:
         name: What addresses and metrics call it: letters, digits and dashes.
-        stream: Its timings and counts are read.
+        lane: The camera in its stream; its timings and counts are read.
         session: Says which model runs.
         switches: What viewers may change.
         recordings: Where they may record to.
@@ -55,14 +55,14 @@ class Channel:
     def __init__(
         self,
         name: str,
-        stream: Stream,
+        lane: Lane,
         session: Session,
         switches: Switches,
         recordings: Recordings | None = None,
     ) -> None:
         self.name = name
-        self.title = _title(stream.source.name)
-        self.stream = stream
+        self.title = _title(lane.source.name)
+        self.lane = lane
         self.session = session
         self.switches = switches
         self.recordings = recordings
@@ -105,9 +105,9 @@ class Channel:
     @property
     def condition(self) -> str:
         """starting, live, stale, paused or ended."""
-        if self.stream.stopped:
+        if self.lane.over:
             return "ended"
-        if self.stream.paused:
+        if self.lane.paused:
             return "paused"
         if self.latest is None:
             return "starting"
@@ -119,7 +119,7 @@ class Channel:
         if condition != self._told:
             self._told = condition
             level = logging.WARNING if condition == "stale" else logging.INFO
-            detail = self.stream.source.status.detail
+            detail = self.lane.source.status.detail
             age = round(self.age(), 1)
             tell(f"stream is {condition}", level, stream=self.name, age_s=age, detail=detail)
 
@@ -152,7 +152,7 @@ class Channel:
     def _limit(self) -> float:
         """Seconds from which a frame counts as stale: its processing and two periods."""
         processing = 0.0 if self.latest is None else self.latest.age
-        rate = self.fps or self.stream.source.fps
+        rate = self.fps or self.lane.source.fps
         return max(STALE, processing + 2 * min(1 / rate, SLOWEST))
 
     def _show(self, result: Result) -> None:
@@ -170,13 +170,13 @@ class Channel:
                     tell("picture failed", logging.ERROR, stream=self.name, error=repr(error))
 
     def _make(self, result: Result) -> None:
-        with self.stream.timings.measure("page"):
+        with self.lane.timings.measure("page"):
             picture = self.picture(result)
             if self.viewers:
                 frame = result.frame
                 self.listener(Picture(jpeg(picture), frame.index, frame.captured))
         if self.recordings is not None and self.recordings.running:
-            with self.stream.timings.measure("record"):
+            with self.lane.timings.measure("record"):
                 self.recordings.write(picture, result.frame.time)
 
 

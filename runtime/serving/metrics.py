@@ -20,15 +20,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.033, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 COUNTERS: dict[str, tuple[str, Callable[[Channel], float]]] = {
-    "deeplab_frames": ("Frames segmented", lambda c: c.stream.ages.count),
-    "deeplab_dropped_frames": ("Frames that a newer one replaced", lambda c: c.stream.dropped),
-    "deeplab_damaged_packets": ("Packets not decoded", lambda c: c.stream.source.damaged),
-    "deeplab_reconnects": ("Times the source was found again", lambda c: c.stream.reconnects),
+    "deeplab_frames": ("Frames segmented", lambda c: c.lane.ages.count),
+    "deeplab_dropped_frames": ("Frames that a newer one replaced", lambda c: c.lane.dropped),
+    "deeplab_damaged_packets": ("Packets not decoded", lambda c: c.lane.source.damaged),
+    "deeplab_reconnects": ("Times the source was found again", lambda c: c.lane.reconnects),
 }
 GAUGES: dict[str, tuple[str, Callable[[Channel], float]]] = {
     "deeplab_newest_frame_age_seconds": ("Since the newest frame's capture", Channel.age),
     "deeplab_fresh": ("1 while frames are fresh", lambda c: c.condition == "live"),
-    "deeplab_paused": ("1 while paused", lambda c: c.stream.paused),
+    "deeplab_paused": ("1 while paused", lambda c: c.lane.paused),
     "deeplab_viewers": ("Viewers of the picture", lambda c: c.viewers),
 }
 
@@ -63,8 +63,8 @@ class ChannelCollector(Collector):
             "deeplab_stage_seconds", "Wall time of a stage", labels=["stream", "stage"]
         )
         for channel in self._channels:
-            _add(ages, [channel.name], channel.stream.ages)
-            for stage, times in dict(channel.stream.timings.stages).items():
+            _add(ages, [channel.name], channel.lane.ages)
+            for stage, times in dict(channel.lane.timings.stages).items():
                 _add(stages, [channel.name, stage], times)
         return ages, stages
 

@@ -26,21 +26,21 @@ class ChannelState:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; shares are of the frame, times in ms."""
-        channel, stream = self.channel, self.channel.stream
+        channel, lane = self.channel, self.channel.lane
         latest, condition = channel.latest, channel.condition
         size = [0, 0] if latest is None else list(latest.labels.shape)
         return {
             "name": channel.name,
             "title": channel.title,
             "condition": condition,
-            "detail": stream.source.status.detail,
+            "detail": lane.source.status.detail,
             "age_ms": round(1e3 * channel.age(), 1),
             "mask_age_ms": 0.0 if latest is None else round(1e3 * latest.age, 1),
             "fps": round(channel.fps, 2) if condition == "live" else 0.0,
-            "frames": stream.ages.count,
-            "dropped": stream.dropped,
-            "damaged": stream.source.damaged,
-            "reconnects": stream.reconnects,
+            "frames": lane.ages.count,
+            "dropped": lane.dropped,
+            "damaged": lane.source.damaged,
+            "reconnects": lane.reconnects,
             "viewers": channel.viewers,
             "size": size,
             "model": self._model(),
@@ -69,7 +69,7 @@ class ChannelState:
 
     def _stages(self) -> dict[str, float]:
         now = time.monotonic()
-        for name, times in dict(self.channel.stream.timings.stages).items():
+        for name, times in dict(self.channel.lane.timings.stages).items():
             count, total = times.count, times.total
             counted, spent = self._totals.get(name, (0, 0.0))
             if count > counted:

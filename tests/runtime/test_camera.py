@@ -335,7 +335,7 @@ import sys
 from pathlib import Path
 from engines.bundle import Bundle
 from engines.session import open_session
-from runtime.pipeline import Stream
+from runtime.pipeline import one_camera
 from runtime.sources.backoff import Retry
 from runtime.sources.camera import Camera
 from runtime.sources.feed import Feed
@@ -343,7 +343,7 @@ from runtime.sources.feed import Feed
 pipe, bundle = sys.argv[1:]
 feed = Feed("v4l2", pipe, {"driver": "mpegts"}, opening=0.1)
 with open_session(Bundle.open(Path(bundle)), "fp32") as session:
-    with Stream(Camera(feed, pipe, retry=Retry(to_start=0.1), tell=print), session) as stream:
+    with one_camera(Camera(feed, pipe, retry=Retry(to_start=0.1), tell=print), session) as stream:
         list(stream)
 """
 

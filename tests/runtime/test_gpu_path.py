@@ -25,7 +25,7 @@ from runtime.cpu_path import CpuPath
 from runtime.gpu_path import DeviceSession, GpuPath
 from runtime.options import Options
 from runtime.overlay import Overlay
-from runtime.pipeline import Stream
+from runtime.pipeline import one_camera
 from runtime.refiner import CrfRefiner
 from runtime.source import Frame, FrameSource, Image
 from tests.host_shim.host_device import HostDevice
@@ -40,11 +40,12 @@ class ResidentSession:
 
     target, description = "tensorrt", "a session behind a device"
 
-    def __init__(self, session: Any, device: Device) -> None:
+    def __init__(self, session: Any, device: Device, most_frames: int = 1) -> None:
         self.spec, self.device, self._session = session.spec, device, session
-        self.precision, self.run = session.precision, session.run
+        self.precision, self.run, self.most_frames = session.precision, session.run, most_frames
+        self.counts: list[int] = []  # frames of each run
         classes, (height, width) = len(self.spec.classes), self.spec.logits_size
-        self._logits = np.empty((1, classes, height, width), np.float32)
+        self._logits = np.empty((most_frames, classes, height, width), np.float32)
         self.output = device.allocate(self._logits.nbytes)
         self.down, self.up = 3 * 48 * 64, self._logits.nbytes  # what its own copies move
 
@@ -58,9 +59,10 @@ class ResidentSession:
         self.close()
 
     def run_on_device(self, frames: Buffer, count: int = 1) -> Buffer:
+        self.counts.append(count)
         image = np.empty((count, *self.spec.input_size, 3), np.uint8)
         self.device.download(frames, image)
-        self._logits[:] = self.run(image)
+        self._logits[:count] = self.run(image)
         self.device.upload(self._logits, self.output)
         return self.output
 
@@ -132,10 +134,10 @@ def test_a_stream_takes_either_way(
     drawer = overlay(session.spec)
     with (
         GpuPath(resident, True, None, drawer) as path,
-        Stream(make_source(moving((36, 60))), session, drawer=drawer, path=path) as ours,
+        one_camera(make_source(moving((36, 60))), session, drawer=drawer, path=path) as ours,
     ):
         results = list(ours)
-    with Stream(
+    with one_camera(
         make_source(moving((36, 60))), session, temporal=TemporalEvidence(), drawer=drawer
     ) as theirs:
         expected = list(theirs)

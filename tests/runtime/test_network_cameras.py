@@ -28,7 +28,7 @@ from benchmarks.source_faults import (
 from engines.failures import SourceFailed
 from engines.session import Session
 from runtime.drop_policy import ALL
-from runtime.pipeline import Stream
+from runtime.pipeline import one_camera
 from runtime.source import open_source
 from runtime.sources.backoff import Retry
 from runtime.sources.camera import Camera
@@ -93,7 +93,8 @@ def test_a_stream_goes_on_after_its_camera_came_back(session: Session) -> None:
             network_feed(f"http://127.0.0.1:{port}/"), "camera", retry=Retry(first=1e-3)
         )
         sizes = set()
-        with Stream(source, session, patience=0.02) as stream:  # less than a reader takes to start
+        # Less patience than a reader takes to start.
+        with one_camera(source, session, patience=0.02) as stream:
             for result in stream:
                 sizes.add(result.labels.shape)
                 assert result.labels.shape == result.frame.image.shape[:2]
@@ -117,7 +118,7 @@ def test_frames_captured_are_handed_over_or_dropped(drop: str, session: Any) -> 
                 sent += 1
         source = Camera(feed, "camera", retry=Retry(to_return=0))
         handed = 0
-        stream = Stream(source, session, drop=ALL if drop == "all" else None)
+        stream = one_camera(source, session, drop=ALL if drop == "all" else None)
         with stream, pytest.raises(SourceFailed, match="camera: it"):
             for _ in stream:
                 handed += 1

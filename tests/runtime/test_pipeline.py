@@ -16,7 +16,7 @@ from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
 from runtime import pipeline
 from runtime.frame_path import Labels, Logits
-from runtime.pipeline import Stream
+from runtime.pipeline import Stream, one_camera
 from runtime.source import Frame, FrameSource, Image
 
 GUARD = 10  # seconds after which a hang becomes a failure
@@ -41,16 +41,16 @@ class Painter:
 
 def finished(stream: Stream) -> bool:
     """Whether all threads of a closed stream have ended."""
-    for thread in stream._threads:
+    for thread in stream.threads:
         thread.join(GUARD)
-    return not any(thread.is_alive() for thread in stream._threads)
+    return not any(thread.is_alive() for thread in stream.threads)
 
 
 def test_a_file_loses_nothing_and_keeps_its_order(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     source = make_source(make_frame(index, level=index) for index in range(200))
-    with Stream(source, session) as stream:
+    with one_camera(source, session) as stream:
         results = list(stream)
     assert [result.frame.index for result in results] == list(range(200))
     assert stream.dropped == 0
@@ -63,7 +63,7 @@ def test_results_equal_the_steps_done_one_after_the_other(
 ) -> None:
     images = np.random.default_rng(3).integers(0, 256, (4, *size, 3), dtype=np.uint8)
     source = make_source(Frame(image, i, time.monotonic(), 0.0) for i, image in enumerate(images))
-    with Stream(source, session) as stream:
+    with one_camera(source, session) as stream:
         results = list(stream)
     for image, result in zip(images, results, strict=True):
         logits = session.run(fit_frame(image, session.spec.input_size)[None])[0]
@@ -86,7 +86,7 @@ def test_evidence_of_the_frames_before_comes_before_the_crf(
     times = [0.0, 0.1, 0.2, 0.1, 5.0, 5.9]  # a file that starts over, and one that pauses
     source = make_source(Frame(images[n], n, 0.0, at) for n, at in enumerate(times))
     refiner = ArgMax() if crf else None
-    with Stream(source, session, temporal=TemporalEvidence(), refiner=refiner) as stream:
+    with one_camera(source, session, temporal=TemporalEvidence(), refiner=refiner) as stream:
         results = list(stream)
 
     expected, alone = TemporalEvidence(), []
@@ -119,7 +119,7 @@ def test_a_live_source_drops_exactly_what_came_while_the_model_ran(
 
     session.before = before_run
     indices = []
-    with Stream(make_source(camera(), live=True), session) as stream:
+    with one_camera(make_source(camera(), live=True), session) as stream:
         for result in stream:
             indices.append(result.frame.index)
             taken.set()
@@ -150,7 +150,7 @@ def test_a_slow_consumer_of_a_live_source_gets_the_newest_result(
 
     source = make_source(camera(), live=True)
     indices = []
-    with Stream(source, session, drawer=Signalling()) as stream:
+    with one_camera(source, session, drawer=Signalling()) as stream:
         for result in stream:
             indices.append(result.frame.index)
             taken.set()
@@ -166,7 +166,7 @@ def test_live_frames_are_handed_over_or_counted(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     source = make_source((make_frame(index) for index in range(300)), live=True)
-    with Stream(source, session) as stream:
+    with one_camera(source, session) as stream:
         indices = [result.frame.index for result in stream]
     assert indices == sorted(indices)
     assert indices[-1] == 299
@@ -176,7 +176,7 @@ def test_live_frames_are_handed_over_or_counted(
 def test_age_counts_from_capture(session: Any, make_source: MakeSource) -> None:
     image = np.zeros((48, 64, 3), np.uint8)
     old = Frame(image, 0, time.monotonic() - 5, 0.0)
-    with Stream(make_source([old]), session) as stream:
+    with one_camera(make_source([old]), session) as stream:
         (result,) = stream
     assert result.age >= 5
     assert stream.ages.percentile_ms(50) >= 5000 * 0.99
@@ -208,7 +208,7 @@ def test_a_failure_in_any_stage_reaches_the_consumer_and_stops_all(
     messages = {"source": "the cable", "drawer": "painter"}
     with (
         pytest.raises((SourceFailed, RuntimeError), match=messages.get(stage, stage)),
-        Stream(source, session, refiner=refiner, drawer=drawer) as stream,
+        one_camera(source, session, refiner=refiner, drawer=drawer) as stream,
     ):
         list(stream)
     assert finished(stream)
@@ -220,7 +220,7 @@ def test_what_was_finished_before_a_failure_is_still_handed_over(
     indices = []
     with (
         pytest.raises(SourceFailed, match="the cable"),
-        Stream(make_source(failing_source(make_frame)), session) as stream,
+        one_camera(make_source(failing_source(make_frame)), session) as stream,
     ):
         for result in stream:
             indices.append(result.frame.index)
@@ -231,7 +231,7 @@ def test_an_exception_of_the_consumer_stops_all(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     source = make_source(make_frame(index) for index in range(10**6))
-    with pytest.raises(KeyError), Stream(source, session) as stream:
+    with pytest.raises(KeyError), one_camera(source, session) as stream:
         for _ in stream:
             raise KeyError
     assert finished(stream)
@@ -240,7 +240,7 @@ def test_an_exception_of_the_consumer_stops_all(
 def test_a_source_without_frames_is_a_failure(session: Any, make_source: MakeSource) -> None:
     with (
         pytest.raises(SourceFailed, match="script has not a single frame"),
-        Stream(make_source([]), session) as stream,
+        one_camera(make_source([]), session) as stream,
     ):
         list(stream)
 
@@ -249,7 +249,7 @@ def test_stopping_is_no_failure_and_closes_the_source(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     source: Any = make_source(make_frame(index) for index in range(10**6))
-    with Stream(source, session) as stream:
+    with one_camera(source, session) as stream:
         for result in stream:
             if result.frame.index == 3:
                 threading.Thread(target=stream.stop).start()
@@ -278,10 +278,10 @@ def test_a_hung_camera_does_not_hold_up_stopping(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline, "SHUTDOWN", 0.05)
-    with Stream(make_source(hung_camera, live=True), session) as stream:
+    with one_camera(make_source(hung_camera, live=True), session) as stream:
         threading.Thread(target=stream.stop).start()
         assert list(stream) == []
-    reader = next(thread for thread in stream._threads if thread.name == "capture")
+    reader = next(thread for thread in stream.threads if thread.name == "capture")
     assert reader.is_alive()
     assert reader.daemon  # so it cannot keep the process alive
 
@@ -296,7 +296,7 @@ def test_a_hung_camera_is_a_failure_after_a_while(
     source = make_source(hung_camera, live=True)
     with (
         pytest.raises(SourceFailed, match=r"script gave no frame for 0\.02 s: .*fuser"),
-        Stream(source, session, patience=0.02) as stream,
+        one_camera(source, session, patience=0.02) as stream,
     ):
         list(stream)
 
@@ -326,7 +326,7 @@ def test_overhead_leaves_out_source_engine_temporal_and_crf(
 
     session.before = lambda: burn(0.02)
     source = make_source(camera())
-    with Stream(source, session, temporal=Remembering(), refiner=Burning()) as stream:
+    with one_camera(source, session, temporal=Remembering(), refiner=Burning()) as stream:
         for _ in stream:
             burn(0.01)
     assert 10 <= stream.overhead_core_ms() < 30  # the consumer's 10, and none of the four 20s
@@ -336,10 +336,11 @@ def test_overhead_leaves_out_source_engine_temporal_and_crf(
 def test_frames_per_second_count_intervals(
     session: Any, make_source: MakeSource, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Stream(make_source(make_frame(i) for i in range(3)), session) as stream:
+    with one_camera(make_source(make_frame(i) for i in range(3)), session) as stream:
         assert stream.fps == 0
         list(stream)
-    stream._first, stream._last = 10.0, 10.5
+    lane = stream.lanes[0]
+    lane.first, lane.last = 10.0, 10.5
     assert stream.fps == pytest.approx(4)  # three results, two intervals of a quarter second
 
 
@@ -353,10 +354,10 @@ def test_a_paused_live_stream_goes_on_with_a_new_frame(
         assert held.wait(GUARD)
         for index in range(1, 9):  # the camera goes on while nobody looks
             yield make_frame(index)
-        assert stream.paused
+        assert stream.lanes[0].paused
         stream.resume()
 
-    stream = Stream(make_source(frames(), live=True), session)
+    stream = one_camera(make_source(frames(), live=True), session)
     with stream:
         results = iter(stream)
         assert next(results).frame.index == 0
@@ -371,7 +372,7 @@ def test_a_paused_stream_can_be_stopped(
     session: Any, make_source: MakeSource, make_frame: MakeFrame
 ) -> None:
     source = make_source(make_frame(index) for index in range(100))
-    stream = Stream(source, session)
+    stream = one_camera(source, session)
     stream.pause()  # before its threads begin: nothing can slip through
     with stream:
         threading.Timer(0.05, stream.stop).start()

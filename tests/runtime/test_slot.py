@@ -92,7 +92,7 @@ def test_close_discards_without_counting() -> None:
 
 
 @pytest.mark.parametrize("finish", ["end", "close"])
-@pytest.mark.parametrize("call", ["take", "put", "wait_for_room"])
+@pytest.mark.parametrize("call", ["take", "put"])
 def test_a_waiting_thread_wakes(call: str, finish: str) -> None:
     slot: Slot[int] = Slot()
     if call != "take":
@@ -101,7 +101,7 @@ def test_a_waiting_thread_wakes(call: str, finish: str) -> None:
 
     def wait() -> None:
         try:
-            slot.put(1) if call == "put" else getattr(slot, call)()
+            slot.put(1) if call == "put" else slot.take()
         except Ended:
             raised.append(call)
 
@@ -111,20 +111,24 @@ def test_a_waiting_thread_wakes(call: str, finish: str) -> None:
     assert raised == [call]
 
 
-def test_wait_for_room_returns_when_the_item_is_taken() -> None:
+def test_somebody_else_hears_of_each_change_and_sees_the_state() -> None:
     slot: Slot[int] = Slot()
+    seen: list[tuple[bool, bool, bool, bool]] = []
+    slot.changed = lambda: seen.append((slot.filled, slot.room, slot.ended, slot.drained))
     slot.put(0)
-    seen: list[str] = []
-
-    def produce() -> None:
-        slot.wait_for_room()
-        seen.append("room")
-
-    thread = in_thread(produce)
-    assert not seen
     slot.take()
-    thread.join(GUARD)
-    assert seen == ["room"]
+    slot.put(1)
+    slot.end()
+    slot.end()
+    slot.take()
+    slot.close()
+    assert seen == [
+        (True, False, False, False),
+        (False, True, False, False),
+        (True, False, False, False),
+        (True, False, True, False),  # ended once
+        (False, False, True, True),  # nothing is left to be closed
+    ]
 
 
 def test_take_gives_up_after_its_timeout() -> None:

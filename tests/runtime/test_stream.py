@@ -43,11 +43,13 @@ KEYS = {
     "target",
     "bundle",
     "camera",
+    "cameras",
     "crf",
     "crf_iterations",
     "temporal",
     "record",
     "drift",
+    "exit_code",
 }
 
 

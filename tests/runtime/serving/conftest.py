@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.pipeline import Stream
+from runtime.pipeline import one_camera
 from runtime.serving.access import Access
 from runtime.serving.address import Address
 from runtime.serving.channel import Channel
@@ -59,12 +59,12 @@ class Served:
 
     def __init__(self, name: str, session: Any, folder: Path | None = None) -> None:
         self.camera = Camera()
-        self.stream = Stream(self.camera, session, patience=600)  # type: ignore[arg-type]
+        self.stream = one_camera(self.camera, session, patience=600)  # type: ignore[arg-type]
         self.changes: list[tuple[Settings, Settings]] = []
         settings = Settings(0.5, "off", "fp32")
         switches = Switches(settings, CRF_MODES, ("fp32", "int8"), self._apply)
         recordings = Recordings(folder, name, 25) if folder else None
-        self.channel = Channel(name, self.stream, session, switches, recordings)
+        self.channel = Channel(name, self.stream.lanes[0], session, switches, recordings)
         self._consumer = threading.Thread(target=self._consume, daemon=True)
 
     def __enter__(self) -> Served:

@@ -79,7 +79,7 @@ def test_the_picture_moves_and_controls_act(served: Any, serve: Any, tmp_path: P
 
         await browser.key(" ")
         await browser.until(f"{CONDITION} === 'paused'")
-        assert served.stream.paused
+        assert served.stream.lanes[0].paused
         await browser.value("document.getElementById('pause').click()")
         await browser.until(f"{CONDITION} === 'live'")
 
