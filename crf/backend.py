@@ -31,3 +31,7 @@ class Backend(Protocol):
     def marginals(self) -> NDArray[np.float32]:
         """The marginals after the last run, float32 [C, H, W]."""
         ...
+
+    def close(self) -> None:
+        """Give back what outlives the object, as a GPU's memory does."""
+        ...

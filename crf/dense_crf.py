@@ -104,6 +104,16 @@ class DenseCrf:
         self._run(frame, logits, None)
         return self._backend.marginals()
 
+    def close(self) -> None:
+        """Give the GPU's memory back; nothing to do on the CPU. `with DenseCrf(...)` closes, too."""
+        self._backend.close()
+
+    def __enter__(self) -> DenseCrf:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _run(
         self, frame: NDArray[np.uint8], logits: NDArray[np.floating], budget_ms: float | None
     ) -> None:

@@ -69,6 +69,9 @@ class NativeCrf:
         self._core.marginals(result)
         return result
 
+    def close(self) -> None:
+        """As `Backend.close`: the core's memory goes with the object."""
+
     @property
     def scratch_bytes(self) -> int:
         """Memory held for the next frame."""

@@ -44,6 +44,9 @@ class NumpyCrf:
         """As `Backend.marginals`."""
         return self._marginals
 
+    def close(self) -> None:
+        """As `Backend.close`: the arrays go with the object."""
+
     def _smoothness_of(self, samples: Samples) -> list[Kernel]:
         where = samples.positions / np.float32(self._params.sigma_gamma)
         return _kernels(self._params.w2, where, samples)

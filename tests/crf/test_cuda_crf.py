@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crf.cuda_crf import CudaCrf
+from crf.dense_crf import DenseCrf
 from crf.numpy_crf import NumpyCrf
 from engines.device import uploaded
 from engines.failures import DeviceMissing, Refused, UsageError
@@ -274,5 +275,6 @@ def test_a_real_device_is_closed_with_the_crf(
     CudaCrf((4, 4), 2, V1, shim).close()
     assert not closed  # not its own
     monkeypatch.setattr("crf.cuda_crf.open_device", lambda: shim)
-    CudaCrf((4, 4), 2, V1).close()
+    with DenseCrf((4, 4), 2, V1, "cuda"):
+        assert not closed
     assert closed
