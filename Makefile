@@ -36,7 +36,7 @@ check: install
 	$(BIN)/clang-format --dry-run --Werror $(wildcard */native/*.h */native/*.cpp)
 	$(BIN)/python -m crf.compile_kernels
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/house
+	$(BIN)/python -m pytest -q tests/house tests/docs
 
 # The guides and the API reference as pages, in build/docs; a broken link is an error.
 docs: install

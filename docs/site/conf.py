@@ -16,9 +16,10 @@ from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(HERE)]  # the rooms, and this folder's docstrings.py
+sys.path.insert(0, str(ROOT))
 
-from docstrings import to_rst  # noqa: E402
+from docs.site.docstrings import to_rst  # noqa: E402
+from docs.site.messages import as_section  # noqa: E402
 
 project = "DeepLab Edge"
 root_doc = "README"
@@ -54,10 +55,12 @@ def read_docstring(
     lines[:] = to_rst(lines)
 
 
-def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Behind the README, the first page, the list of all pages: it stands beside each of them."""
+def complete(app: Sphinx, page: str, source: list[str]) -> None:
+    """What would be a burden to keep in a file: the list of all pages, and of all messages."""
     if page == root_doc:
         source[0] += contents()
+    if page == "docs/troubleshooting":
+        source[0] += as_section()
 
 
 def contents() -> str:
@@ -68,7 +71,8 @@ def contents() -> str:
     listed["API"] = [f"api/{page.stem}" for page in sorted(guides.glob("api/[a-z]*.md"))]
     rooms = sorted(page.parent.name for page in ROOT.glob("[a-z]*/README.md"))
     listed["Rooms"] = [f"../{room}/README" for room in rooms if room != guides.name]
-    return toctree("", ["README"]) + "".join(toctree(*part) for part in listed.items())
+    listed["Start"].insert(0, "README")
+    return "".join(toctree(*part) for part in listed.items())
 
 
 def toctree(caption: str, pages: list[str]) -> str:
@@ -80,4 +84,4 @@ def toctree(caption: str, pages: list[str]) -> str:
 def setup(app: Sphinx) -> None:
     """What Sphinx asks of this file."""
     app.connect("autodoc-process-docstring", read_docstring, priority=400)  # before napoleon
-    app.connect("source-read", add_contents)
+    app.connect("source-read", complete)
