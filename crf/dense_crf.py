@@ -105,7 +105,7 @@ class DenseCrf:
         return self._backend.marginals()
 
     def close(self) -> None:
-        """Give the GPU's memory back; nothing to do on the CPU. `with DenseCrf(...)` closes, too."""
+        """Give a GPU's memory back. `with DenseCrf(...) as crf:` does so at its end."""
         self._backend.close()
 
     def __enter__(self) -> DenseCrf:
