@@ -15,14 +15,13 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from engines.failures import Failure, UsageError
+from runtime.lane import Result
+from runtime.sinks.encoders import Choice, choose_encoder
 from runtime.source import Image
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
 CLOCK = Fraction(1, 60_000)  # s; exact for 24, 25, 29.97, 30, 50, 60; MPEG-4 ends at 1/65535
 BT709 = 1  # FFmpeg's number for it as matrix, primaries and transfer
-# 6.5 core-ms a frame at 960x540 on the development machine; veryfast 10.9 for 40 % smaller files.
-X264 = {"preset": "superfast", "crf": "20"}
-MPEG4 = {"qmin": "2", "qmax": "4"}
 
 
 class Recorder:
@@ -30,10 +29,19 @@ class Recorder:
 
     The file is written under a temporary name beside `path` and takes its place when closed, also
     when the stream failed: what was recorded up to then is kept. No pictures, no file.
+
+    Args:
+        path: Of a kind in `CONTAINERS`.
+        fps: Nominal, for the file's header.
+        encoder: One of `runtime.sinks.encoders.CHOICES`.
+        name: Of the sink.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, encoder: str = "auto", name: str = "record") -> None:
+        self.name = name
         self.frames = 0
+        self.choice: Choice | None = None  # of the encoder, at the first picture
+        self._asked = encoder
         self._path = path
         self._fps = Fraction(fps).limit_denominator(1001)
         self._last = -1
@@ -42,6 +50,12 @@ class Recorder:
         handle, name = _temporary(path)
         os.close(handle)
         self._temporary = Path(name)
+
+    def put(self, result: Result) -> bool:
+        """Append the picture of a result that has one."""
+        if result.picture is not None:
+            self.write(result.picture, result.frame.time)
+        return True
 
     def write(self, picture: Image, at: float) -> None:
         """Append a picture [H, W, 3], shown from `at` seconds on.
@@ -54,7 +68,7 @@ class Recorder:
                 av.VideoFrame.from_numpy_buffer(_even(picture), format="rgb24"),
                 stream.width,
                 stream.height,
-                "yuv420p",
+                stream.pix_fmt,
                 dst_colorspace=Colorspace.ITU709,
                 threads=1,
             )
@@ -98,12 +112,13 @@ class Recorder:
             print(f"kept {self._path}: {self.frames} frames")
 
     def _open(self, picture: Image) -> tuple[OutputContainer, VideoStream]:
-        container = av.open(str(self._temporary), "w", format=_FORMATS[self._path.suffix.lower()])
-        codec, options = ("libx264", X264) if "libx264" in av.codecs_available else ("mpeg4", MPEG4)
-        stream = container.add_stream(codec, rate=self._fps, options=options)
-        assert isinstance(stream, VideoStream)
         height, width = _even(picture).shape[:2]
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        self.choice = choose_encoder(self._asked, (width, height))
+        encoder = self.choice.encoder
+        container = av.open(str(self._temporary), "w", format=_FORMATS[self._path.suffix.lower()])
+        stream = container.add_stream(encoder.codec, rate=self._fps, options=dict(encoder.options))
+        assert isinstance(stream, VideoStream)
+        encoder.set_up(stream.codec_context, (width, height), self._fps)
         stream.time_base = stream.codec_context.time_base = CLOCK
         context = stream.codec_context
         context.thread_count = 1  # the engine needs the cores; and its cost stays in our thread

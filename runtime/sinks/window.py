@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from runtime.lane import Result
 from runtime.source import Image
 
 QUIT = frozenset({ord("q"), 27})  # q, Esc
@@ -36,6 +37,8 @@ def why_no_window() -> str | None:
 class Window:
     """Shows pictures; to be used from the main thread."""
 
+    name = "window"
+
     def __init__(self, title: str) -> None:
         # The wheel's Qt misses fonts that it does not need, and says so in ten lines.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
@@ -45,6 +48,10 @@ class Window:
         self._title = title
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         self._sized = False
+
+    def put(self, result: Result) -> bool:
+        """Show the picture of a result that has one; False once the user closed the window."""
+        return result.picture is None or self.show(result.picture)
 
     def show(self, picture: Image) -> bool:
         """Show a picture [H, W, 3] RGB; False once the user pressed q or Esc or closed it."""

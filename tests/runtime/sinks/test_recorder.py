@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from engines.failures import Failure, UsageError
+from runtime.lane import Result
+from runtime.sinks import encoders
 from runtime.sinks.recorder import Recorder, check_recordable
 
 Images = list[NDArray[np.uint8]]
@@ -150,12 +153,36 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_without_x264_mpeg4_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    encoders._first_that_works.cache_clear()
     with Recorder(tmp_path / "out.mp4", 25) as recorder:
         for index in range(3):
             recorder.write(grey(index), index / 25)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "mpeg4"
     assert read(tmp_path / "out.mp4")[1] == pytest.approx([0, 0.04, 0.08], abs=2e-3)
+    encoders._first_that_works.cache_clear()
+
+
+def test_results_are_recorded_and_those_without_a_picture_are_not(
+    tmp_path: Path, make_result: Callable[..., Result]
+) -> None:
+    with Recorder(tmp_path / "out.mp4", 25) as recorder:
+        assert all(recorder.put(make_result(index)) for index in range(3))
+        assert recorder.put(replace(make_result(3), picture=None))
+    assert recorder.frames == 3
+    assert recorder.choice is not None
+    assert read(tmp_path / "out.mp4")[1] == pytest.approx([0, 0.04, 0.08], abs=2e-3)
+
+
+def test_another_pixel_format_keeps_the_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nv12 = encoders.Encoder("libx264", {"crf": "20"}, "nv12")  # as QSV and AMF take it
+    choice = encoders.Choice(nv12, "hardware")
+    monkeypatch.setattr("runtime.sinks.recorder.choose_encoder", lambda *_: choice)
+    with Recorder(tmp_path / "out.mp4", 25) as recorder:
+        recorder.write(np.full((48, 64, 3), (200, 30, 20), np.uint8), 0.0)
+    assert read(tmp_path / "out.mp4")[0][0].mean(axis=(0, 1)) == pytest.approx((200, 30, 20), abs=6)
 
 
 @pytest.mark.parametrize(

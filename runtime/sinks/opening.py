@@ -1,0 +1,136 @@
+"""From the flags to open sinks, and a result to all of them that want it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from engines.spec import ModelSpec
+from runtime.drop_policy import drop_policy
+from runtime.lane import Lane, Result
+from runtime.options import Options
+from runtime.sinks.encoders import choose_encoder
+from runtime.sinks.json_lines import Detail, JsonLines, check_results
+from runtime.sinks.label_maps import LabelMaps, check_folder
+from runtime.sinks.recorder import Recorder, check_recordable
+from runtime.sinks.sink import Sink
+from runtime.sinks.threaded import Threaded
+from runtime.sinks.window import Window
+
+
+class Sinks:
+    """The sinks of each camera; one that all share, like JSON lines, stands in every list.
+
+    Args:
+        lanes: Of the stream.
+        by_camera: The open sinks, in the order in which they get a result.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], by_camera: Sequence[Sequence[Sink]]) -> None:
+        self.ended_by = ""  # name of the sink that ended the stream
+        self._lanes = lanes
+        self._by_camera = by_camera
+
+    def put(self, result: Result) -> bool:
+        """Hand a result to the sinks of its camera; False once one of them ends the stream."""
+        timings = self._lanes[result.camera].timings
+        for sink in self._by_camera[result.camera]:
+            if isinstance(sink, Threaded):  # which measures in its thread
+                goes_on = sink.put(result)
+            else:
+                with timings.measure(sink.name):
+                    goes_on = sink.put(result)
+            if not goes_on:
+                self.ended_by = sink.name
+                return False
+        return True
+
+    def stop(self) -> None:
+        """From any thread: finish soon, see `Threaded.stop`."""
+        for sink in self._threaded():
+            sink.stop()
+
+    def to_json(self) -> dict[str, dict[str, float]]:
+        """What became of the results, once the sinks are closed: a row for each name.
+
+        `core_ms` is the processor time of one written result.
+        """
+        rows: dict[str, dict[str, float]] = {}
+        for sink in self._threaded():
+            row = rows.setdefault(sink.name, {"written": 0, "dropped": 0, "core_ms": 0.0})
+            row["written"] += sink.written
+            row["dropped"] += sink.dropped
+            row["core_ms"] += 1e3 * sink.core_seconds
+        for row in rows.values():
+            row["core_ms"] = round(row["core_ms"] / max(1, row["written"]), 3)
+        return rows
+
+    def _threaded(self) -> list[Threaded]:
+        """Each once, in order."""
+        every = [sink for sinks in self._by_camera for sink in sinks]
+        return list(dict.fromkeys(sink for sink in every if isinstance(sink, Threaded)))
+
+
+def check_sinks(options: Options) -> None:
+    """Raise the `Failure` of a sink that cannot be opened, before anything else is."""
+    cameras = len(options.camera)
+    for index, camera in enumerate(options.camera):
+        if options.record is not None:
+            check_recordable(path_of(options.record, index, cameras), camera)
+        if options.labels is not None:
+            check_folder(path_of(options.labels, index, cameras))
+    if options.record is not None and options.encoder != "auto":
+        choose_encoder(options.encoder)
+    if options.results is not None:
+        check_results(options.results)
+
+
+def open_sinks(
+    stack: ExitStack,
+    options: Options,
+    lanes: Sequence[Lane],
+    spec: ModelSpec,
+    *,
+    windowed: bool,
+    more: Sequence[Sink] = (),
+) -> Sinks:
+    """Open what `options` name, until the stack unwinds; `more` sinks get all results last.
+
+    Each sink that may be slow has its own thread, so neither the stream nor another sink waits
+    for it, except where every frame counts.
+    """
+    waits = [drop_policy(options.drop, live=lane.source.live).name == "all" for lane in lanes]
+    by_camera = []
+    for index, lane in enumerate(lanes):
+        files = _files(options, lane, spec, index, len(lanes))
+        sinks: list[Sink] = [
+            stack.enter_context(Threaded(sink, waits, lane.timings)) for sink in files
+        ]
+        if windowed:
+            sinks.append(stack.enter_context(Window(f"DeepLab Edge: {lane.source.name}")))
+        by_camera.append(sinks)
+    shared = list(more)
+    for sink in more:
+        stack.enter_context(sink)
+    if options.results is not None:
+        detail = Detail(options.min_region, options.polygon_tolerance)
+        lines = JsonLines(options.results, spec.classes, detail)
+        shared.insert(0, stack.enter_context(Threaded(lines, waits, lanes[0].timings)))
+    return Sinks(lanes, [[*sinks, *shared] for sinks in by_camera])
+
+
+def _files(options: Options, lane: Lane, spec: ModelSpec, camera: int, cameras: int) -> list[Sink]:
+    """The sinks of one camera that write files."""
+    sinks: list[Sink] = []
+    if options.record is not None:
+        path = path_of(options.record, camera, cameras)
+        sinks.append(Recorder(path, lane.source.fps, options.encoder))
+    if options.labels is not None:
+        sinks.append(LabelMaps(path_of(options.labels, camera, cameras), spec.palette))
+    return sinks
+
+
+def path_of(path: Path, camera: int, cameras: int) -> Path:
+    """A camera's own file or folder: with several cameras its number is added to the name."""
+    return path if cameras == 1 else path.with_name(f"{path.stem}-{camera}{path.suffix}")
