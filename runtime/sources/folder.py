@@ -37,7 +37,7 @@ class FolderSource:
         for index, path in enumerate(self._paths):
             if self._closed.is_set():
                 return
-            yield Frame(_read(path), index, time.monotonic(), index / self.fps)
+            yield Frame(read_image(path), index, time.monotonic(), index / self.fps)
 
     def close(self) -> None:
         """End after the image being read."""
@@ -83,7 +83,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGES and not path.name.startswith(".")
 
 
-def _read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def read_image(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """An image as RGB [H, W, 3], turned upright as its EXIF tag says."""
     try:
         with Image.open(path) as image:

@@ -33,11 +33,11 @@ class VideoSource:
         self.damaged = 0
         self._path = path
         self._closed = threading.Event()
-        with self._open() as container:  # a wrong file fails here, before any model is loaded
+        with open_video(self._path) as container:  # a wrong file fails here, before any model is loaded
             self.fps = float(container.streams.video[0].average_rate or UNKNOWN_RATE)
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        with self._open() as container:
+        with open_video(self._path) as container:
             container.streams.video[0].thread_type = "AUTO"  # frame threads: a file has no latency
             converter = VideoReformatter()
             start: float | None = None
@@ -50,23 +50,6 @@ class VideoSource:
         """End after the frame being decoded."""
         self._closed.set()
 
-    def _open(self) -> InputContainer:
-        """Open as a local file in a video's format: nothing in it may reach for anything else."""
-        options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-        try:
-            container = av.open(f"file:{self._path}", options=options)
-        except PermissionError as error:
-            raise SourceFailed(f"{self._path} may not be read: check its permissions") from error
-        except (av.FFmpegError, OSError) as error:
-            raise SourceFailed(
-                f"{self._path} is not a video that FFmpeg can read ({reason(error)}): "
-                f"try ffprobe {self._path}"
-            ) from error
-        if container.streams.video:
-            return container
-        container.close()
-        raise SourceFailed(f"{self._path} has no video in it: name a video, an image or a folder")
-
     def _pictures(self, container: InputContainer) -> Generator[av.VideoFrame, None, None]:
         try:
             yield from pictures(container, lambda: not self._closed.is_set(), self._damage)
@@ -78,3 +61,20 @@ class VideoSource:
 
     def _damage(self, packets: int) -> None:
         self.damaged += packets
+
+
+def open_video(path: Path) -> InputContainer:
+    """Open a file in a video's format as a local one: nothing in it may reach for anything else."""
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    try:
+        container = av.open(f"file:{path}", options=options)
+    except PermissionError as error:
+        raise SourceFailed(f"{path} may not be read: check its permissions") from error
+    except (av.FFmpegError, OSError) as error:
+        raise SourceFailed(
+            f"{path} is not a video that FFmpeg can read ({reason(error)}): try ffprobe {path}"
+        ) from error
+    if container.streams.video:
+        return container
+    container.close()
+    raise SourceFailed(f"{path} has no video in it: name a video, an image or a folder")
