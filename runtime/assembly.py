@@ -13,17 +13,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crf.temporal import TemporalEvidence
 from engines.bundle import Bundle
 from engines.manifest import CPU_TARGETS
 from engines.session import Session, choose_target, open_session
+from runtime.agreement import Agreement
 from runtime.batches import Batches
+from runtime.compare import ComparePath
 from runtime.cpu_path import CpuPath
 from runtime.drift import Drift, watch
 from runtime.drop_policy import drop_policy
+from runtime.engine_name import EngineName, parse_pair
 from runtime.frame_path import FramePath
 from runtime.journal import tell
 from runtime.lane import Lane
@@ -32,8 +35,10 @@ from runtime.overlay import Overlay
 from runtime.pipeline import Stream
 from runtime.redaction import redact
 from runtime.refiner import CrfRefiner, Refiners, choose_crf
+from runtime.shadow import Shadow, shadowed
 from runtime.source import FrameSource, open_source
 from runtime.sources.backoff import Retry
+from runtime.split_view import SplitView
 from runtime.switched_session import open_switched
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ class Chosen:
     precision: str
     crf: str
     drift: str
+    beside: str | None  # the engine that every frame, or every Nth, is compared with
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,10 @@ class Camera:
 
     lane: Lane
     refiners: Refiners
-    drawer: Overlay | None  # of the window and recordings
+    drawer: Overlay | SplitView | None  # of the window and recordings
     drift: Drift | None
     watched: str  # by it, in a few words
+    comparison: ComparePath | None
 
     @property
     def name(self) -> str:
@@ -75,15 +82,17 @@ class Assembly:
     bundle: Bundle
     session: Session
     precisions: tuple[str, ...]  # that the session can be exchanged for
+    shadow: Shadow | None
     chosen: Chosen
 
     def describe(self, temporal: str) -> str:
         """What runs, and why, in lines for people."""
         chosen = self.chosen
+        beside = "" if chosen.beside is None else f"\n{chosen.beside}"
         return (
             f"{names(self.cameras)} -> {self.session.description}\n"
             f"target {chosen.target}\nprecision {chosen.precision}\ncrf {chosen.crf}\n"
-            f"temporal {temporal}\ndrift {chosen.drift}"
+            f"temporal {temporal}\ndrift {chosen.drift}{beside}"
         )
 
 
@@ -94,25 +103,40 @@ def names(cameras: Sequence[Camera]) -> str:
     return ", ".join(f"{number}: {camera.name}" for number, camera in enumerate(cameras))
 
 
-def assemble(options: Options, stack: ExitStack, *, drawn: bool) -> Assembly:
+def assemble(
+    options: Options,
+    stack: ExitStack,
+    *,
+    drawn: bool,
+    sources: Sequence[FrameSource] | None = None,
+) -> Assembly:
     """Open everything that `options` name; `drawn` results have a picture.
 
+    `sources`, if there are some, take the place of those that the cameras' names stand for.
     Raises the `Failure` of whatever cannot be opened; a camera itself is opened by its stream.
     """
-    sources = [_open_source(text, options) for text in options.camera]
+    if sources is None:
+        sources = [open_camera(text, options, tell) for text in options.camera]
     bundle = Bundle.open(options.bundle)
+    first, second_name = _engines(options, bundle)
+    options = replace(options, precision=first.precision, target=first.target or options.target)
     target, target_choice = choose_target(bundle, options.target, options.precision)
     on_gpu = target not in CPU_TARGETS
     _, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
     precision, precision_choice = _choose_precision(options.precision, bundle, target)
     session, precisions = _open_session(options, bundle, precision, target)
     stack.enter_context(session)
-    shared = Shared(options, bundle, session, drawn, on_gpu)
+    second, beside = _open_second(stack, bundle, session, second_name)
+    shadow, running = None, session
+    if options.shadow is not None:
+        shadow, running, beside = shadowed(stack, bundle, session, options.shadow)
+    drawn = drawn or (second is not None and options.serve is not None)  # for the page
+    shared = Shared(options, bundle, running, second, drawn, on_gpu)
     cameras = tuple(_make_camera(shared, source, stack) for source in sources)
     batches = _gpu_batch(stack, session) if on_gpu and len(cameras) > 1 else None
     stream = Stream([camera.lane for camera in cameras], batches)
-    chosen = Chosen(target_choice, precision_choice, crf_choice, cameras[0].watched)
-    return Assembly(stream, cameras, bundle, session, precisions, chosen)
+    chosen = Chosen(target_choice, precision_choice, crf_choice, cameras[0].watched, beside)
+    return Assembly(stream, cameras, bundle, session, precisions, shadow, chosen)
 
 
 @dataclass(frozen=True)
@@ -122,6 +146,7 @@ class Shared:
     options: Options
     bundle: Bundle
     session: Session
+    second: Session | None  # that the other one is compared with
     drawn: bool
     on_gpu: bool
 
@@ -132,20 +157,66 @@ def _make_camera(shared: Shared, source: FrameSource, stack: ExitStack) -> Camer
     drift, probed, watched = _watch(shared, source)
     if probed is not None:
         session = stack.enter_context(probed)
-    drawer = Overlay(spec, "", options.alpha, _notice(session, drift)) if shared.drawn else None
     crf, _ = choose_crf(options.crf, spec, options.crf_budget, shared.on_gpu)
+    refiners = Refiners(spec, crf, options.crf_budget)
+    drop = drop_policy(options.drop, live=source.live)
+    if shared.second is not None:
+        split = SplitView(spec, options.alpha) if shared.drawn else None
+        comparison = _comparison(shared, shared.second, crf, split)
+        return Camera(Lane(source, comparison, drop), refiners, split, None, watched, comparison)
+    drawer = Overlay(spec, "", options.alpha, _notice(session, drift)) if shared.drawn else None
     path: FramePath[Any, Any]
     if shared.on_gpu:
         path = _gpu_path(stack, options, session, crf, drawer, drift)
     else:
-        temporal = TemporalEvidence() if options.temporal == "on" else None
-        path = CpuPath(session, temporal, crf, drawer, drift)
-    lane = Lane(source, path, drop_policy(options.drop, live=source.live))
-    return Camera(lane, Refiners(spec, crf, options.crf_budget), drawer, drift, watched)
+        path = CpuPath(session, _temporal(options), crf, drawer, drift)
+    return Camera(Lane(source, path, drop), refiners, drawer, drift, watched, None)
 
 
-def _open_source(text: str, options: Options) -> FrameSource:
-    """The source of one `--camera`."""
+def _comparison(
+    shared: Shared, second: Session, crf: CrfRefiner | None, drawer: SplitView | None
+) -> ComparePath:
+    """A way through both engines, each with evidence and a CRF of its own."""
+    options, spec = shared.options, shared.bundle.spec
+    other_crf, _ = choose_crf(options.crf, spec, options.crf_budget)
+    first_path = CpuPath(shared.session, _temporal(options), crf)
+    second_path = CpuPath(second, _temporal(options), other_crf)
+    both = engine(shared.session), engine(second)
+    return ComparePath(first_path, second_path, both, Agreement(spec.classes), drawer)
+
+
+def _temporal(options: Options) -> TemporalEvidence | None:
+    return TemporalEvidence() if options.temporal == "on" else None
+
+
+def _engines(options: Options, bundle: Bundle) -> tuple[EngineName, EngineName | None]:
+    """What to run, and what to compare it with; see `--compare`."""
+    if options.compare is None:
+        return EngineName(options.precision), None
+    first, second = (
+        replace(name, target=name.target_on(bundle, options.target))
+        for name in parse_pair(options.compare)
+    )
+    return first, second
+
+
+def _open_second(
+    stack: ExitStack, bundle: Bundle, first: Session, name: EngineName | None
+) -> tuple[Session | None, str | None]:
+    """The engine to compare with, and the line that tells people."""
+    if name is None:
+        return None, None
+    second = stack.enter_context(open_session(bundle, name.precision, name.target or "auto"))
+    return second, f"compare {engine(first)} with {second.description}"
+
+
+def engine(session: Session) -> str:
+    """A session's name for people: `int8 on cpu`."""
+    return f"{session.precision} on {session.target}"
+
+
+def open_camera(text: str, options: Options, tell: Callable[[str], None]) -> FrameSource:
+    """The source of one `--camera`; `tell` gets a line for people whenever its state changes."""
     retry = Retry(to_return=options.give_up)
     return open_source(text, drop=options.drop, retry=retry, tell=tell)
 
@@ -158,8 +229,9 @@ def _choose_precision(asked: str, bundle: Bundle, target: str) -> tuple[str, str
 def _open_session(
     options: Options, bundle: Bundle, precision: str, target: str
 ) -> tuple[Session, tuple[str, ...]]:
-    """The session, and the precisions that the page may exchange it for: a watch knows but one."""
-    if options.serve is None or options.drift:
+    """The session, and the precisions that the page may exchange it for: a watch or a
+    comparison knows but one."""
+    if options.serve is None or options.drift or options.compare or options.shadow:
         return open_session(bundle, precision, target), (precision,)
     return open_switched(bundle, precision, target)
 
@@ -193,7 +265,7 @@ def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:
 
     def notice() -> str:
         warnings = "" if drift is None else drift.notice()
-        return f"{session.precision} on {session.target}   {warnings}".rstrip()
+        return f"{engine(session)}   {warnings}".rstrip()
 
     return notice
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.failures import UsageError
+from runtime.compare_flags import add_compare_flags, check_compare_flags
 from runtime.serving.flags import add_serving_flags
 from runtime.sinks.flags import add_sink_flags, check_sink_flags
 
@@ -25,6 +26,8 @@ class Options:
     crf_budget: float | None = None
     temporal: str = "on"
     drift: bool = False
+    compare: str | None = None
+    shadow: int | None = None
     frames: int | None = None
     headless: bool = False
     record: Path | None = None
@@ -52,17 +55,10 @@ class Options:
             raise UsageError(f"--give-up {self.give_up:g}: seconds, 0 or more")
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
+        check_compare_flags(self.compare, self.shadow, self.precision, self.target, self.drift)
         check_sink_flags(self.min_region, self.polygon_tolerance)
         if self.serve is None and (self.token_file or self.recordings or self.insecure):
             raise UsageError("--token-file, --insecure and --recordings are for --serve HOST:PORT")
-
-
-def record_paths(options: Options) -> list[Path | None]:
-    """Where each camera is recorded: out.mp4, or with several out-0.mp4 and so on."""
-    path, count = options.record, len(options.camera)
-    if path is None or count == 1:
-        return [path] * count
-    return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
 def add_flags(result: argparse.ArgumentParser) -> None:
@@ -125,5 +121,6 @@ def add_flags(result: argparse.ArgumentParser) -> None:
     )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     result.add_argument("--alpha", type=float, metavar="A", help="mask opacity (%(default)s)")
+    add_compare_flags(result)
     add_sink_flags(result)
     add_serving_flags(result)

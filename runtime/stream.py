@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
 from runtime.config_file import with_config
-from runtime.options import Options, add_flags, record_paths
+from runtime.options import Options, add_flags
 
 if TYPE_CHECKING:
     from runtime.lane import Result
     from runtime.pipeline import Stream
     from runtime.serving.access import Access
     from runtime.serving.channel import Channel
-    from runtime.sinks.recorder import Recorder
-    from runtime.sinks.window import Window
+    from runtime.sinks.opening import Sinks
     from runtime.summary import Summary
-
-
-@dataclass(frozen=True)
-class Sinks:
-    """Where the results of a camera go; recorder and window may be missing."""
-
-    recorder: Recorder | None
-    window: Window | None
-    channel: Channel
-
-    def put(self, result: Result) -> bool:
-        """Serve, record and show a result; False once the user closed the window."""
-        self.channel.publish(result)
-        timings = self.channel.lane.timings
-        if result.picture is None:
-            return True
-        if self.recorder is not None:
-            with timings.measure("record"):
-                self.recorder.write(result.picture, result.frame.time)
-        if self.window is not None:
-            with timings.measure("show"):
-                return self.window.show(result.picture)
-        return True
 
 
 def parse(argv: list[str] | None) -> Options:
@@ -60,55 +36,47 @@ def parse(argv: list[str] | None) -> Options:
 
 
 def run(options: Options) -> Summary:
-    """Stream until the source ends, N frames are done, the window is closed or a signal comes."""
+    """Stream until the source ends, N frames are done, a sink has enough or a signal comes."""
     from runtime.assembly import assemble, names
     from runtime.journal import journal, tell
     from runtime.serving.attach import any_well, make_channels, self_test, start_server
     from runtime.signals import stopping_on_signals
-    from runtime.sinks.recorder import check_recordable
+    from runtime.sinks.json_lines import keep_for_results
+    from runtime.sinks.opening import check_sinks, open_sinks
     from runtime.summary import summarise
     from runtime.systemd import Watchdog
 
     access = _access(options)
-    for path, camera in zip(record_paths(options), options.camera, strict=True):
-        if path is not None:
-            check_recordable(path, camera)
-    windowed = _wants_window(options)
+    check_sinks(options)
     with ExitStack() as stack:
+        stack.enter_context(keep_for_results(options.results))
         stack.enter_context(journal(options.log))
+        windowed = _wants_window(options)
         assembly = assemble(options, stack, drawn=windowed or options.record is not None)
         stream, session = assembly.stream, assembly.session
-        stack.enter_context(stopping_on_signals(stream.stop))
+        stops = [stream.stop]
+        stack.enter_context(stopping_on_signals(lambda: _call_all(stops)))
         channels = [stack.enter_context(one) for one in make_channels(assembly, options)]
         stack.enter_context(Watchdog(any_well(channels)))
         if access is not None:
             problem = self_test(session, assembly.bundle)
             print(f"page {start_server(stack, channels, access, problem)}")
-        sinks = _open_sinks(stack, options, channels, windowed)
+        spec = assembly.bundle.spec
+        sinks = open_sinks(stack, options, stream.lanes, spec, windowed=windowed)
+        stops.append(sinks.stop)
         print(assembly.describe(options.temporal), flush=True)
         if options.log == "json":  # what standard output tells people
             camera, crf = names(assembly.cameras), assembly.chosen.crf
             tell("started", camera=camera, engine=session.description, crf=crf)
-        ended = _consume(stack.enter_context(stream), sinks, options.frames)
+        ended = _consume(stack.enter_context(stream), channels, sinks, options.frames)
         if options.log == "json":
             tell("ended", how=ended, frames=stream.ages.count, fps=round(stream.fps, 2))
-    return summarise(assembly, options, ended)
+    return summarise(assembly, options, ended, sinks.to_json())
 
 
-def _open_sinks(
-    stack: ExitStack, options: Options, channels: Sequence[Channel], windowed: bool
-) -> list[Sinks]:
-    """Where the results go, for each camera."""
-    from runtime.sinks.recorder import Recorder
-    from runtime.sinks.window import Window
-
-    result = []
-    for path, channel in zip(record_paths(options), channels, strict=True):
-        source = channel.lane.source
-        recorder = stack.enter_context(Recorder(path, source.fps)) if path else None
-        window = stack.enter_context(Window(f"DeepLab Edge: {source.name}")) if windowed else None
-        result.append(Sinks(recorder, window, channel))
-    return result
+def _call_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _access(options: Options) -> Access | None:
@@ -135,14 +103,15 @@ def _wants_window(options: Options) -> bool:
     return reason is None
 
 
-def _consume(stream: Stream, sinks: Sequence[Sinks], limit: int | None) -> str:
-    """Feed the sinks until something ends the stream; what it was."""
+def _consume(stream: Stream, channels: Sequence[Channel], sinks: Sinks, limit: int | None) -> str:
+    """Serve results and feed the sinks until something ends the stream; what it was."""
     from runtime.summary import END_OF_SOURCE
 
     progress = Progress(sys.stdout.isatty())
     for count, result in enumerate(stream, start=1):
-        if not sinks[result.camera].put(result):
-            return "window closed"
+        channels[result.camera].publish(result)
+        if not sinks.put(result):
+            return f"{sinks.ended_by} closed"
         progress.show(count, stream, result)
         if count == limit:
             return f"--frames {limit}"
@@ -168,9 +137,11 @@ class Progress:
 
 def show(summary: Summary) -> None:
     """Print the summary."""
+    from runtime.sinks.json_lines import keep_for_results
     from runtime.summary import show as show_summary
 
-    show_summary(summary)
+    with keep_for_results(summary.results):
+        show_summary(summary)
 
 
 def main(argv: list[str] | None = None) -> int:

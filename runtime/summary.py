@@ -31,6 +31,7 @@ class CameraSummary:
     ended: str
     crf_iterations: dict[int, int]
     drift: dict[str, Any] | None
+    compare: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Summary:
     `fps` counts from the first result to the last. `frame_age` is from capture to hand-over to the
     sinks. `dropped` frames of a live source were replaced by newer ones, `damaged` packets could
     not be decoded. `crf_iterations` counts frames by how many iterations the CRF had time for.
-    `overhead_core_ms` is defined at `Stream.overhead_core_ms`, `drift` at `Drift.to_json`; it is
-    None without --drift, and with several cameras, each of which has its own. `cameras` has one
-    entry for each camera, in the order of the flags; the numbers beside it are of all together.
+    `overhead_core_ms` is defined at `Stream.overhead_core_ms`, `sinks` at `Sinks.to_json`, `drift`
+    at `Drift.to_json`; it is None without --drift, and with several cameras, each of which has its
+    own. `cameras` has one entry for each camera, in the order of the flags; the numbers beside it
+    are of all together.
     """
 
     frames: int
@@ -64,11 +66,18 @@ class Summary:
     crf_iterations: dict[int, int]
     temporal: str
     record: Path | None
+    labels: Path | None
+    results: Path | None
+    sinks: dict[str, dict[str, Any]]
     drift: dict[str, Any] | None
+    compare: dict[str, Any] | None
+    shadow: dict[str, Any] | None
     exit_code: int
 
 
-def summarise(assembly: Assembly, options: Options, ended: str) -> Summary:
+def summarise(
+    assembly: Assembly, options: Options, ended: str, sinks: dict[str, dict[str, Any]]
+) -> Summary:
     """The summary of a stream that has been closed, for the thread that consumed it."""
     stream, session = assembly.stream, assembly.session
     cameras = tuple(_summarise_camera(camera, ended) for camera in assembly.cameras)
@@ -93,7 +102,12 @@ def summarise(assembly: Assembly, options: Options, ended: str) -> Summary:
         crf_iterations=dict(sorted(iterations.items())),
         temporal=options.temporal,
         record=options.record,
+        labels=options.labels,
+        results=options.results,
+        sinks=sinks,
         drift=cameras[0].drift if len(cameras) == 1 else None,
+        compare=cameras[0].compare if len(cameras) == 1 else None,
+        shadow=None if assembly.shadow is None else assembly.shadow.to_json(),
         exit_code=exit_code(stream),
     )
 
@@ -121,6 +135,7 @@ def _summarise_camera(camera: Camera, ended: str) -> CameraSummary:
         ended=ended,
         crf_iterations=camera.refiners.iterations(),
         drift=None if camera.drift is None else camera.drift.to_json(),
+        compare=None if camera.comparison is None else camera.comparison.to_json(),
     )
 
 
@@ -151,5 +166,17 @@ def show(summary: Summary) -> None:
         print(f"CRF iterations within the budget: {counts} frames")
     for warning in [] if summary.drift is None else summary.drift["warnings"]:
         print(f"drift: {warning['what']}, {warning['times']} time(s)")
+    for name, row in summary.sinks.items():
+        print(
+            f"{name}: {row['written']} written, {row['dropped']} dropped, "
+            f"{row['core_ms']:.1f} core-ms each"
+        )
     if summary.record is not None and summary.frames:
-        print(f"recorded {summary.record}")
+        print(f"recorded {summary.record}{_encoder(summary)}")
+
+
+def _encoder(summary: Summary) -> str:
+    encoder = summary.sinks["record"].get("encoder")
+    if encoder is None:
+        return ""
+    return f" ({encoder['codec']}, {'hardware' if encoder['hardware'] else 'software'})"

@@ -61,6 +61,11 @@ class Choice:
     encoder: Encoder
     reason: str
 
+    def to_json(self) -> dict[str, str | bool]:
+        """For the summary."""
+        codec = self.encoder.codec
+        return {"codec": codec, "hardware": codec in HARDWARE, "reason": self.reason}
+
 
 def choose_encoder(asked: str, size: tuple[int, int] = SMALLEST) -> Choice:
     """What `--encoder` stands for, at a size (width, height).

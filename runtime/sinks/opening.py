@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from engines.spec import ModelSpec
 from runtime.drop_policy import drop_policy
@@ -51,17 +52,19 @@ class Sinks:
         for sink in self._threaded():
             sink.stop()
 
-    def to_json(self) -> dict[str, dict[str, float]]:
+    def to_json(self) -> dict[str, dict[str, Any]]:
         """What became of the results, once the sinks are closed: a row for each name.
 
-        `core_ms` is the processor time of one written result.
+        `core_ms` is the processor time of one written result; a recording's row has its encoder.
         """
-        rows: dict[str, dict[str, float]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for sink in self._threaded():
             row = rows.setdefault(sink.name, {"written": 0, "dropped": 0, "core_ms": 0.0})
             row["written"] += sink.written
             row["dropped"] += sink.dropped
             row["core_ms"] += 1e3 * sink.core_seconds
+            if isinstance(sink.sink, Recorder) and sink.sink.choice is not None:
+                row["encoder"] = sink.sink.choice.to_json()
         for row in rows.values():
             row["core_ms"] = round(row["core_ms"] / max(1, row["written"]), 3)
         return rows

@@ -42,7 +42,7 @@ class Threaded:
         self.core_seconds = 0.0  # of the thread
         self._taken = 0  # by the thread
         self._lost = 0  # without the thread having seen them
-        self._sink = sink
+        self.sink = sink
         self._waits = waits
         self._timings = timings
         self._results: deque[Result] = deque()
@@ -80,7 +80,7 @@ class Threaded:
             self._changed.notify_all()
 
     def __enter__(self) -> Threaded:
-        self._sink.__enter__()
+        self.sink.__enter__()
         self._thread.start()
         return self
 
@@ -90,6 +90,8 @@ class Threaded:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self.stop()
         with self._changed:
             self._cause, self._ended = (kind, error, trace), True
             self._changed.notify_all()
@@ -125,7 +127,7 @@ class Threaded:
                 self._cause = type(error), error, error.__traceback__
                 raise
             finally:
-                self._sink.__exit__(*self._cause)
+                self.sink.__exit__(*self._cause)
         except Exception as error:  # raised again where the stream's user is
             self._error = error
         finally:
@@ -137,7 +139,7 @@ class Threaded:
         goes_on = True
         while goes_on and (result := self._next()) is not None:
             with self._timings.measure(self.name):
-                goes_on = self._sink.put(result)
+                goes_on = self.sink.put(result)
             self.written += goes_on
             self.core_seconds = time.thread_time()
 

@@ -48,6 +48,9 @@ KEYS = {
     "crf_iterations",
     "temporal",
     "record",
+    "labels",
+    "results",
+    "sinks",
     "drift",
     "exit_code",
 }
