@@ -20,23 +20,37 @@ def with_config(argv: list[str], known: Collection[str]) -> list[str]:
     """The command line with the flags that its `--config` file stands for put in front.
 
     `known` are the flags' names without dashes, `crf-budget`. So a value from a file goes through
-    the very checks that a typed one does, and argparse lets the last one win.
+    the very checks that a typed one does. What is typed, too, is left out: of flags that may be
+    repeated, argparse would take both.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     path = parser.parse_known_args(argv)[0].config
-    return argv if path is None else [*flags(path, known), *argv]
+    if path is None:
+        return argv
+    return [*flags(path, known, {name for name in known if _typed(name, argv, known)}), *argv]
 
 
-def flags(path: Path, known: Collection[str]) -> list[str]:
-    """A file's settings as the words one would type."""
+def flags(path: Path, known: Collection[str], without: Collection[str] = ()) -> list[str]:
+    """A file's settings, but those of the names `without`, as the words one would type."""
     words = []
     for key, value in _read(path).items():
         name = key.replace("_", "-")
         if name not in known:
             raise UsageError(f"{path}: no setting {key!r}: {hint(name, known)}")
-        words += _words(path, name, value)
+        found = _words(path, name, value)
+        words += [] if name in without else found
     return words
+
+
+def _typed(name: str, argv: list[str], known: Collection[str]) -> bool:
+    """Whether a flag is on the command line, be it in argparse's short form, `--cam` for camera."""
+    for word in argv:
+        flag = word.partition("=")[0].removeprefix("--").removeprefix("no-")
+        short = flag not in known and name.startswith(flag)
+        if word.startswith("--") and flag and (flag == name or short):
+            return True
+    return False
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -43,6 +43,16 @@ def test_typed_flags_win(tmp_path: Path) -> None:
     assert (options.camera, options.alpha, options.headless) == (("0",), 1.0, False)
 
 
+def test_typed_flags_take_the_place_of_repeated_ones(tmp_path: Path) -> None:
+    config = write(
+        tmp_path, 'camera = ["0", "1"]\nallow-host = ["a"]\nrecordings = "r"\nserve=":0"'
+    )
+    assert parse(config).camera == ("0", "1")
+    options = parse([*config, "--cam=2", "--camera", "3", "--record", "out.mp4"])
+    assert (options.camera, options.allow_host) == (("2", "3"), ("a",))
+    assert options.recordings == Path("r")  # --record is another flag
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from engines.session import open_session
 from engines.spec import CrfParams
 from runtime import stream
 from runtime.cpu_path import CpuPath
+from runtime.gpu_batch import GpuBatch
 from runtime.gpu_path import DeviceSession, GpuPath
+from runtime.lane import Lane
 from runtime.options import Options
 from runtime.overlay import Overlay
-from runtime.pipeline import one_camera
+from runtime.pipeline import Stream, one_camera
 from runtime.refiner import CrfRefiner
 from runtime.source import Frame, FrameSource, Image
 from tests.host_shim.host_device import HostDevice
@@ -259,6 +262,87 @@ def test_logits_that_are_no_numbers_are_refused_by_the_crf(session: Any, device:
         pytest.raises(Refused, match="NaN or infinity"),
     ):
         ends(path, next(moving((26, 30))))
+
+
+@pytest.mark.parametrize(
+    ("crf", "sizes"), [(False, SIZES), (True, [(26, 30), (20, 24)])], ids=["arg max", "crf"]
+)
+def test_frames_of_several_cameras_in_one_run_are_what_each_gets_alone(
+    session: Any,
+    host_device: Callable[..., HostDevice],
+    crf: bool,
+    sizes: list[tuple[int, int]],
+) -> None:
+    device = host_device()
+    resident = ResidentSession(session, device, most_frames=4)
+    held, drawer = device.held, overlay(session.spec)
+    with ExitStack() as stack:
+        ours, alone = (
+            [stack.enter_context(GpuPath(resident, True, _warm(crf), drawer)) for _ in sizes]
+            for _ in range(2)
+        )
+        batch = stack.enter_context(GpuBatch(resident))
+        assert batch.most_frames == 4
+        for frames in zip(*map(moving, sizes), strict=True):
+            resident.counts.clear()
+            work = list(zip(ours, frames, strict=True))
+            outcomes = batch.infer(work)
+            assert resident.counts == [len(sizes)]
+            for path, frame, outcome in zip(alone, frames, outcomes, strict=True):
+                expected = path.infer(path.prepare(frame))
+                np.testing.assert_array_equal(outcome.labels, expected.labels)
+                np.testing.assert_array_equal(outcome.picture, expected.picture)
+            for path, frame in work[:1]:  # one alone needs no copy
+                launches = len(device.launches)
+                (outcome,) = batch.infer([(path, frame)])
+                assert "pack_rgb" not in device.launches[launches:]
+        counts = [path.timings.stages["infer"].count for path in ours]
+        assert counts == [6] + [3] * (len(sizes) - 1)
+    assert device.held == held
+
+
+def test_a_camera_whose_frame_is_refused_leaves_the_batch(
+    session: Any, host_device: Callable[..., HostDevice]
+) -> None:
+    resident = ResidentSession(session, host_device(), most_frames=3)
+    with ExitStack() as stack:
+        paths = [stack.enter_context(GpuPath(resident, False, _warm(True))) for _ in range(3)]
+        batch = stack.enter_context(GpuBatch(resident))
+        sizes = (26, 30), (9, 16), (36, 60)  # the second is smaller than the logits
+        frames = [next(moving(size)) for size in sizes]
+        first, second, third = batch.infer(list(zip(paths, frames, strict=True)))
+        assert resident.counts == [2]
+        assert isinstance(second, UsageError)
+        for outcome, frame in ((first, frames[0]), (third, frames[2])):
+            path = stack.enter_context(GpuPath(resident, False, _warm(True)))
+            np.testing.assert_array_equal(outcome.labels, path.infer(frame).labels)
+        (alone,) = batch.infer([(paths[1], frames[1])])
+        assert isinstance(alone, UsageError)
+
+
+def test_several_streams_share_a_plan(
+    session: Any, resident: ResidentSession, make_source: Callable[..., FrameSource]
+) -> None:
+    many = ResidentSession(session, resident.device, most_frames=3)
+    with ExitStack() as stack:
+        paths = [stack.enter_context(GpuPath(many, True)) for _ in SIZES]
+        lanes = [
+            Lane(make_source(moving(size, 5)), path)
+            for size, path in zip(SIZES, paths, strict=True)
+        ]
+        stream = stack.enter_context(Stream(lanes, stack.enter_context(GpuBatch(many))))
+        results = list(stream)
+    assert max(many.counts) <= 3
+    for camera, size in enumerate(SIZES):
+        own = [result for result in results if result.camera == camera]
+        assert len(own) == 5
+        with GpuPath(resident, True) as path:
+            for result, frame in zip(own, moving(size, 5), strict=True):
+                np.testing.assert_array_equal(result.labels, ends(path, frame)[0])
+
+
+def _warm(crf: bool) -> CrfRefiner | None:
+    return CrfRefiner(WARM, 3, "exact") if crf else None
 
 
 def test_sessions_that_can_stay_on_the_device_are_told(
