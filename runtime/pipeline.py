@@ -133,10 +133,10 @@ class Stream:
                 continue
             ended = {camera for camera in going if self.lanes[camera].over}
             going -= ended
-            if ended and going and not self.stopped:
-                self._tell_ends(ended)
-            elif not ended:
+            if not ended:
                 self._results.wait()
+            elif len(self.lanes) > 1 and not self.stopped:
+                self._tell_ends(ended, len(going))
         if not self.stopped and (self._error or len(self.failures) == len(self.lanes)):
             raise self._error or self.failures[0]
 
@@ -183,15 +183,15 @@ class Stream:
             lane.paused = paused
         self._work.set()
 
-    def _tell_ends(self, ended: set[int]) -> None:
-        """Say which cameras are over while others go on."""
+    def _tell_ends(self, ended: set[int], left: int) -> None:
+        """Say which of several cameras are over, and how many are left."""
         for camera in ended:
             lane = self.lanes[camera]
             name, reason = lane.source.name, str(lane.error)
             if lane.error is None:
-                tell("camera ended, the others go on", camera=camera, name=name)
+                tell("camera ended", camera=camera, name=name, left=left)
             else:
-                tell("camera failed, the others go on", logging.ERROR, camera=camera, reason=reason)
+                tell("camera failed", logging.ERROR, camera=camera, left=left, reason=reason)
 
     def _abort(self, error: Exception) -> None:
         """From any thread: end all lanes because of a bug or a failure of the engine."""
