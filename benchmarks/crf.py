@@ -85,21 +85,25 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/crf.py --data camvid:DIR --data street: --plot crf.png")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument(
+        "--bundle", type=Path, default=default.bundle, metavar="DIR", help="gives the logits"
+    )
     p.add_argument(
         "--data", action="append", metavar="SPEC",
         help=f"frames; may be repeated (default: {' '.join(default.data)})",
     )  # fmt: skip
-    p.add_argument("--split", default=default.split, help="(default: %(default)s)")
+    p.add_argument("--split", default=default.split, metavar="NAME", help="of --data")
     for name, what in {"sizes": "WxHxC", "settings": "NAME", "modes": "NAME"}.items():
         values = getattr(default, name)
         p.add_argument(
             f"--{name}", type=names, default=values, metavar=f"{what},..",
-            help=f"(default: {','.join(values)})",
+            help=f"{name} to compare",
         )  # fmt: skip
-    p.add_argument("--threads", type=counts, default=default.threads, metavar="1,2")
-    p.add_argument("--frames", type=int, default=default.frames, metavar="N")
-    p.add_argument("--repeats", type=int, default=default.repeats, metavar="N")
+    p.add_argument("--threads", type=counts, default=default.threads, metavar="N,N", help="of ours")
+    p.add_argument("--frames", type=int, default=default.frames, metavar="N", help="of each size")
+    p.add_argument(
+        "--repeats", type=int, default=default.repeats, metavar="N", help="of each frame"
+    )
     p.add_argument("--plot", type=Path, metavar="FILE", help="also draw bars (.png or .svg)")
     values = vars(p.parse_args(argv))
     values["data"] = tuple(values["data"] or default.data)

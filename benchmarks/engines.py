@@ -82,14 +82,22 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/engines.py --threads 2 --data camvid:DIR")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
-    p.add_argument("--threads", type=counts, default=default.threads, metavar="1,2")
-    p.add_argument("--frames", type=int, default=default.frames, metavar="N")
-    p.add_argument("--data", default=default.data, metavar="SPEC", help="(default: %(default)s)")
-    p.add_argument("--split", default=default.split, help="(default: %(default)s)")
     p.add_argument(
-        "--calibration-split", default=default.calibration_split, metavar="SPLIT",
-        help="frames for NNCF's calibration (default: %(default)s)",
+        "--bundle",
+        type=Path,
+        default=default.bundle,
+        metavar="DIR",
+        help="ours, and where peers get their graph",
+    )
+    p.add_argument(
+        "--threads", type=counts, default=default.threads, metavar="N,N", help="of every contender"
+    )
+    p.add_argument("--frames", type=int, default=default.frames, metavar="N", help="to time")
+    p.add_argument("--data", default=default.data, metavar="SPEC", help="frames")
+    p.add_argument("--split", default=default.split, metavar="NAME", help="of --data")
+    p.add_argument(
+        "--calibration-split", default=default.calibration_split, metavar="NAME",
+        help="frames for NNCF's calibration",
     )  # fmt: skip
     p.add_argument(
         "--peers", type=names, default=default.peers, metavar="NAME,...",

@@ -84,26 +84,27 @@ def parse(argv: list[str] | None) -> Options:
     p = parser(__doc__, "python benchmarks/gpu.py --wheels wheels --skip report")
     for flag, what in {"--part": "only this part", "--skip": "not this part"}.items():
         p.add_argument(
-            flag, action="append", default=[], metavar="NAME", help=f"{what}; repeatable"
+            flag, action="append", default=[], metavar="NAME", help=f"{what}; may be repeated"
         )
     p.add_argument("--again", action="store_true", help="run parts that went well once more")
     p.add_argument("--rehearse", action="store_true", help="what goes without a GPU")
     p.add_argument(
         "--minutes",
+        metavar="X",
         type=float,
         default=default.minutes,
-        help="in all; more give each part more, too (%(default)g)",
+        help="in all; more give each part more, too",
     )
     p.add_argument("--wheels", type=Path, metavar="DIR", help="take packages from here, no network")
     p.add_argument("--bundle", type=Path, metavar="DIR", help="use this one, and build none")
-    p.add_argument("--out", type=Path, default=default.out, metavar="DIR", help="(%(default)s)")
-    p.add_argument("--docs", type=Path, default=default.docs, metavar="DIR", help="(%(default)s)")
+    p.add_argument("--out", type=Path, default=default.out, metavar="DIR", help="logs and state")
+    p.add_argument("--docs", type=Path, default=default.docs, metavar="DIR", help="results")
     p.add_argument(
         "--list-wheels", action="store_true",
         help="print the pip lines that fill DIR with what this machine lacks, and end",
     )  # fmt: skip
     p.add_argument("--has", type=Path, metavar="FILE", help="the `pip list` of another machine")
-    p.add_argument("--python-version", default=default.python_version, metavar="X.Y", help="its")
+    p.add_argument("--python-version", default=default.python_version, metavar="X.Y", help="of it")
     values = vars(p.parse_args(argv))
     return Options(**{**values, "part": tuple(values["part"]), "skip": tuple(values["skip"])})
 

@@ -75,8 +75,8 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/gpu_speed.py --bundle DIR --json speed.json")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
-    p.add_argument("--frames", type=int, default=default.frames, metavar="N")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="the plans")
+    p.add_argument("--frames", type=int, default=default.frames, metavar="N", help="to time")
     return Options(**vars(p.parse_args(argv)))
 
 

@@ -76,9 +76,15 @@ def parse(argv: list[str] | None) -> Options:
         "--sizes", type=sizes, default=default.sizes, metavar="HxW,..",
         help="of the camera (default: 480x640,720x1280,1080x1920)",
     )  # fmt: skip
-    p.add_argument("--model", type=height_width, default=default.model, metavar="HxW")
-    p.add_argument("--classes", type=int, default=default.classes, metavar="N")
-    p.add_argument("--rounds", type=int, default=default.rounds, metavar="N")
+    p.add_argument(
+        "--model",
+        type=height_width,
+        default=default.model,
+        metavar="HxW",
+        help="input of the model",
+    )
+    p.add_argument("--classes", type=int, default=default.classes, metavar="N", help="of the model")
+    p.add_argument("--rounds", type=int, default=default.rounds, metavar="N", help="of each step")
     return Options(**vars(p.parse_args(argv)))
 
 

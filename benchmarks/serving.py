@@ -93,11 +93,14 @@ class Phase:
 def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python benchmarks/serving.py --json serving.json")
-    p.add_argument("--bundle", type=Path, default=Options.bundle, metavar="DIR")
-    p.add_argument("--fps", type=float, default=Options.fps, help="of the camera (%(default)s)")
-    p.add_argument("--viewers", type=int, nargs="+", default=Options.viewers, metavar="N")
-    p.add_argument("--seconds", type=float, default=Options.seconds, help="of a phase")
-    p.add_argument("--rounds", type=int, default=Options.rounds)
+    p.add_argument("--bundle", type=Path, default=Options.bundle, metavar="DIR", help="the model")
+    p.add_argument("--fps", type=float, default=Options.fps, metavar="X", help="of the camera")
+    p.add_argument(
+        "--viewers", type=int, nargs="+", default=Options.viewers, metavar="N",
+        help="of each phase",
+    )  # fmt: skip
+    p.add_argument("--seconds", type=float, default=Options.seconds, metavar="X", help="of a phase")
+    p.add_argument("--rounds", type=int, default=Options.rounds, metavar="N", help="of all phases")
     values = vars(p.parse_args(argv))
     return Options(**{**values, "viewers": tuple(values["viewers"])})
 

@@ -73,12 +73,24 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     result = parser(__doc__, "python benchmarks/sources.py --times 1000 --json sources.json")
-    result.add_argument("--times", type=int, default=default.times, help="of cheap faults")
-    result.add_argument("--patient", type=int, default=default.patient, help="of slow faults")
-    result.add_argument("--openings", type=int, default=default.openings, help="in this process")
-    result.add_argument("--frames", type=int, default=default.frames, help="of each cost round")
-    result.add_argument("--rounds", type=int, default=default.rounds, help="of each cost")
-    result.add_argument("--only", default=default.only, help="faults whose name contains this")
+    result.add_argument(
+        "--times", type=int, default=default.times, metavar="N", help="of cheap faults"
+    )
+    result.add_argument(
+        "--patient", type=int, default=default.patient, metavar="N", help="of slow faults"
+    )
+    result.add_argument(
+        "--openings", type=int, default=default.openings, metavar="N", help="in this process"
+    )
+    result.add_argument(
+        "--frames", type=int, default=default.frames, metavar="N", help="of each cost round"
+    )
+    result.add_argument(
+        "--rounds", type=int, default=default.rounds, metavar="N", help="of each cost"
+    )
+    result.add_argument(
+        "--only", default=default.only, metavar="TEXT", help="faults whose name contains this"
+    )
     return Options(**vars(result.parse_args(argv)))
 
 

@@ -113,13 +113,13 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/stream.py --camera street: --json s.json")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="of ours")
     p.add_argument("--camera", default=default.camera, metavar="SRC", help="a source that waits")
     p.add_argument("--live", default=default.live, metavar="SRC", help="one that does not")
-    p.add_argument("--precision", default=default.precision, help="of ours (%(default)s)")
-    p.add_argument("--target", default=default.target, help="of ours (%(default)s)")
+    p.add_argument("--precision", default=default.precision, metavar="P", help="of ours")
+    p.add_argument("--target", default=default.target, metavar="T", help="of ours")
     p.add_argument("--frames", type=int, default=default.frames, metavar="N", help="of a lap")
-    p.add_argument("--laps", type=int, default=default.laps, metavar="N")
+    p.add_argument("--laps", type=int, default=default.laps, metavar="N", help="of each contender")
     p.add_argument("--data", default=default.data, metavar="SPEC", help="for NNCF's calibration")
     return Options(**vars(p.parse_args(argv)))
 

@@ -57,9 +57,11 @@ class Result:
 def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python benchmarks/street.py --frames 300 --json street.json")
-    p.add_argument("--seed", type=int, default=Options.seed, help="which street")
-    p.add_argument("--frames", type=int, default=Options.frames, help="frames to time")
-    p.add_argument("--warm-up", type=int, default=Options.warm_up, help="frames before those")
+    p.add_argument("--seed", type=int, default=Options.seed, metavar="N", help="which street")
+    p.add_argument("--frames", type=int, default=Options.frames, metavar="N", help="frames to time")
+    p.add_argument(
+        "--warm-up", type=int, default=Options.warm_up, metavar="N", help="frames before those"
+    )
     return Options(**vars(p.parse_args(argv)))
 
 

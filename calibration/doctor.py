@@ -106,8 +106,13 @@ class Checkup:
 def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python calibration/doctor.py --data camvid:DIR --bundle DIR --plot d.png")
-    p.add_argument("--data", required=True, metavar="SPEC", help="camvid:DIR, folder:DIR, street:")
-    p.add_argument("--split", default=Options.split, help="(default: %(default)s)")
+    p.add_argument(
+        "--data",
+        required=True,
+        metavar="SPEC",
+        help="frames: camvid:DIR, folder:DIR, images:DIR or street:",
+    )
+    p.add_argument("--split", default=Options.split, metavar="NAME", help="of --data")
     p.add_argument(
         "--against", action="append", default=[], metavar="SPLIT",
         help="look for the same frames in this split of the data, or in SPEC/SPLIT; may be "

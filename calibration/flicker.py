@@ -90,16 +90,18 @@ def parse(argv: list[str] | None) -> Options:
         "clips", nargs="*", default=default.clips, metavar="CLIP",
         help="camvid:DIR, folder:DIR, street:?seed=N or a video file (default: street:)",
     )  # fmt: skip
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
-    p.add_argument("--precision", default=default.precision, choices=("fp32", "fp16", "int8"))
-    p.add_argument("--split", default=default.split, help="of labelled clips (%(default)s)")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="the model")
+    p.add_argument(
+        "--precision", default=default.precision, choices=("fp32", "fp16", "int8"), help="of it"
+    )
+    p.add_argument("--split", default=default.split, metavar="NAME", help="of labelled clips")
     p.add_argument(
         "--frames", type=int, default=default.frames, metavar="N",
-        help="at most N of each clip (default: %(default)s)",
+        help="at most N of each clip",
     )  # fmt: skip
     p.add_argument(
         "--crf", default=default.crf, choices=("off", "fast", "exact"),
-        help="refine the labels of both columns (default: %(default)s)",
+        help="refine the labels of both columns",
     )  # fmt: skip
     values = vars(p.parse_args(argv))
     return Options(**{**values, "clips": tuple(values["clips"])})

@@ -107,15 +107,15 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python calibration/report.py --data camvid:DIR --split val --html r.html")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="to measure")
     p.add_argument(
         "--data", default=default.data, metavar="SPEC",
-        help="labelled frames: camvid:DIR, folder:DIR or street: (default: %(default)s)",
+        help="labelled frames: camvid:DIR, folder:DIR or street:",
     )  # fmt: skip
-    p.add_argument("--split", default=default.split, help="(default: %(default)s)")
+    p.add_argument("--split", default=default.split, metavar="NAME", help="of --data")
     p.add_argument(
         "--max-drop", type=float, default=default.max_drop, metavar="X",
-        help="points of mIoU that a reduced precision may cost (default: %(default)s)",
+        help="points of mIoU that a reduced precision may cost",
     )  # fmt: skip
     p.add_argument(
         "--max-class-drop", type=class_limit, action="append", default=[], metavar="NAME=X",
@@ -128,11 +128,11 @@ def parse(argv: list[str] | None) -> Options:
     )  # fmt: skip
     p.add_argument(
         "--crf", choices=CRF_MODES, default=default.crf,
-        help="measure the bundle's graphs with its CRF, too (default: %(default)s)",
+        help="measure the bundle's graphs with its CRF, too",
     )  # fmt: skip
     p.add_argument(
         "--rank-frames", type=int, default=default.rank_frames, metavar="N",
-        help="find the worst layers on N frames; 0 leaves that out (default: %(default)s)",
+        help="find the worst layers on N frames; 0 leaves that out",
     )  # fmt: skip
     p.add_argument("--html", type=Path, metavar="FILE", help="also write the page")
     p.add_argument("--markdown", type=Path, metavar="FILE", help="also write Markdown")

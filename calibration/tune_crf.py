@@ -72,22 +72,22 @@ def parse(argv: list[str] | None) -> Options:
     default = Options("")
     p = parser(__doc__, "python calibration/tune_crf.py --data camvid:DIR --split val")
     add = p.add_argument
-    add("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    add("--bundle", type=Path, default=default.bundle, metavar="DIR", help="to tune")
     add("--data", required=True, metavar="SPEC", help="labelled frames, e.g. camvid:DIR")
-    add("--split", default=default.split, help="(default: %(default)s)")
-    add("--precision", default=default.precision, help="the engine (default: %(default)s)")
+    add("--split", default=default.split, metavar="NAME", help="of --data")
+    add("--precision", default=default.precision, metavar="P", help="of the engine")
     add(
         "--frames", type=int, default=default.frames, metavar="N",
-        help="at most N frames, spread evenly over the split (default: %(default)s)",
+        help="at most N frames, spread evenly over the split",
     )  # fmt: skip
     add("--seed", type=int, default=default.seed, metavar="N", help="of the first candidates")
     add(
-        "--spec", type=Path, metavar="F",
-        help="the model's spec to update too, and F's .crf.json with the evidence (default: the "
-        "shipped model's in train/weights, if the bundle was built from its very weights)",
+        "--spec", type=Path, metavar="FILE",
+        help="also update this spec, and the .crf.json beside it (default: the shipped model's in "
+        "train/weights, if the bundle was built from its very weights)",
     )  # fmt: skip
     add("--bundle-only", action="store_true", help="leave the specs beside weights alone")
-    add("--plot", type=Path, metavar="F", help="draw the candidates as F, .svg or .png")
+    add("--plot", type=Path, metavar="FILE", help="draw the candidates: .png or .svg")
     return Options(**vars(p.parse_args(argv)))
 
 

@@ -66,7 +66,10 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python -m crf.compile_kernels --architectures 87,90")
-    p.add_argument("--architectures", type=comma, default=default.architectures, metavar="75,86")
+    p.add_argument(
+        "--architectures", type=comma, default=default.architectures, metavar="N,N",
+        help="compute capabilities, without the point",
+    )  # fmt: skip
     return Options(**vars(p.parse_args(argv)))
 
 

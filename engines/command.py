@@ -90,12 +90,25 @@ def as_json(value: Any) -> Any:
     return value
 
 
+class HouseHelp(argparse.RawDescriptionHelpFormatter):
+    """Ends the help of each flag with its default, so that no text repeats one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, value = action.help or "", action.default
+        said = "default:" in text or isinstance(value, bool) or value in (None, argparse.SUPPRESS)
+        if said or value in ((), [], ""):
+            return text
+        between = "x" if action.type is height_width else " " if action.nargs else ","
+        shown = between.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        return f"{text} (default: {shown.replace('%', '%%')})"
+
+
 def parser(description: str | None, example: str) -> argparse.ArgumentParser:
     """An argument parser in the house style: the module's docstring, one example, `--json`."""
     result = argparse.ArgumentParser(
         description=description,
         epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HouseHelp,
     )
     result.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
     return result

@@ -107,13 +107,19 @@ def parse(argv: list[str] | None) -> Options:
         )
     source = p.add_argument_group("source (default: the bundled model)")
     source.add_argument("--model", metavar="NAME", help="a bundled model")
-    source.add_argument("--checkpoint", type=Path, metavar="F", help="a .safetensors checkpoint")
-    source.add_argument("--onnx", type=Path, metavar="F", help="an ONNX graph; needs no torch")
-    source.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle: its plans anew")
+    source.add_argument("--checkpoint", type=Path, metavar="FILE", help="a .safetensors checkpoint")
+    source.add_argument("--onnx", type=Path, metavar="FILE", help="an ONNX graph; needs no torch")
+    source.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="build plans from what it holds, into it"
+    )
     calibration = p.add_argument_group("calibration")
-    calibration.add_argument("--data", metavar="SPEC", help="images:DIR, folder:DIR, camvid:DIR")
-    calibration.add_argument("--split", default=default.split, help="(default: %(default)s)")
-    calibration.add_argument("--frames", type=int, default=default.frames, metavar="N")
+    calibration.add_argument(
+        "--data", metavar="SPEC", help="real frames: images:DIR, folder:DIR or camvid:DIR"
+    )
+    calibration.add_argument("--split", default=default.split, metavar="NAME", help="of --data")
+    calibration.add_argument(
+        "--frames", type=int, default=default.frames, metavar="N", help="calibrate on N of them"
+    )
     calibration.add_argument(
         "--scheme", default=default.scheme, metavar="SCHEME", type=scheme,
         help="auto tries them all on held-out frames; or one, e.g. percentile, mse+equalise+bias",
@@ -124,13 +130,13 @@ def parse(argv: list[str] | None) -> Options:
     )  # fmt: skip
     calibration.add_argument(
         "--max-drop", type=float, default=default.max_drop, metavar="X",
-        help="points of mIoU that a mixed graph may lose (default: %(default)s)",
+        help="points of mIoU that a mixed graph may lose",
     )  # fmt: skip
     calibration.add_argument(
         "--save-ranges", action="store_true", help="also keep what was found beside the checkpoint"
     )
     engines = p.add_argument_group("engines")
-    engines.add_argument("--target", default=default.target, choices=TARGETS)
+    engines.add_argument("--target", default=default.target, choices=TARGETS, help="build these")
     engines.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder")
     engines.add_argument(
         "--input-size", type=sizes, metavar="HxW",
@@ -143,7 +149,10 @@ def parse(argv: list[str] | None) -> Options:
 
 
 def _add_tensorrt(group: Any, default: Options) -> None:
-    group.add_argument("--workspace-mb", type=int, default=default.workspace_mb, metavar="MB")
+    group.add_argument(
+        "--workspace-mb", type=int, default=default.workspace_mb, metavar="N",
+        help="scratch memory of a kernel",
+    )  # fmt: skip
     group.add_argument(
         "--batch", type=batch, default=default.batch, metavar="MIN:OPT:MAX",
         help="frames of one run; N stands for 1:N:N (default: 1)",
@@ -169,7 +178,9 @@ def _add_tensorrt(group: Any, default: Options) -> None:
     group.add_argument(
         "--weakly-typed", action="store_true", help="let TensorRT 10 choose types by flags"
     )
-    group.add_argument("--timing-cache", type=Path, metavar="F", help="keep what builds measured")
+    group.add_argument(
+        "--timing-cache", type=Path, metavar="FILE", help="keep what builds measured"
+    )
 
 
 def batch(text: str) -> tuple[int, int, int]:

@@ -82,18 +82,22 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python export/triton_repository.py --bundle DIR --out models")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="the model")
     p.add_argument("--out", type=Path, default=default.out, metavar="DIR", help="the repository")
-    p.add_argument("--backend", choices=BACKENDS, default=default.backend, help="(%(default)s)")
-    p.add_argument("--precision", choices=PRECISIONS, default=default.precision)
-    p.add_argument("--name", help="of the model (default: the bundle's)")
-    p.add_argument("--version", type=int, default=default.version, metavar="N")
+    p.add_argument("--backend", choices=BACKENDS, default=default.backend, help="of Triton")
+    p.add_argument(
+        "--precision", choices=PRECISIONS, default=default.precision, help="of the engine"
+    )
+    p.add_argument("--name", metavar="NAME", help="of the model (default: the bundle's)")
+    p.add_argument("--version", type=int, default=default.version, metavar="N", help="of the model")
     p.add_argument(
         "--max-batch", type=int, default=default.max_batch, metavar="N",
         help="of onnxruntime: let the server put up to N frames into one run",
     )  # fmt: skip
-    p.add_argument("--device", choices=DEVICES, default=default.device, help="(%(default)s)")
-    p.add_argument("--instances", type=int, default=default.instances, metavar="N")
+    p.add_argument("--device", choices=DEVICES, default=default.device, help="where it runs")
+    p.add_argument(
+        "--instances", type=int, default=default.instances, metavar="N", help="engines at a time"
+    )
     p.add_argument("--crf", choices=CRF_MODES, default=default.crf, help="of the python backend")
     return Options(**vars(p.parse_args(argv)))
 

@@ -73,22 +73,22 @@ def parse(argv: list[str] | None) -> Options:
     p = parser(
         __doc__, "python export/verify.py --bundle artifacts/camvid-mobilenetv2 --html v.html"
     )
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="to verify")
     p.add_argument(
         "--precision", type=precisions, default=default.precision, metavar="P,P",
         help=f"of {', '.join(PRECISIONS)} (default: all that the bundle has)",
     )  # fmt: skip
     p.add_argument(
         "--target", choices=TARGETS, default=default.target,
-        help="engines to run, or for tensorrt-rtx without a GPU to build (default: %(default)s)",
+        help="engines to run, or for tensorrt-rtx without a GPU to build",
     )  # fmt: skip
     p.add_argument("--frames", type=int, default=default.frames, metavar="N",
-                   help="(default: %(default)s)")  # fmt: skip
+                   help="run N frames")  # fmt: skip
     p.add_argument(
         "--data", metavar="SPEC",
         help="frames: images:DIR, camvid:DIR, ... (default: the bundle's own golden ones)",
     )  # fmt: skip
-    p.add_argument("--split", default=default.split, help="of --data (default: %(default)s)")
+    p.add_argument("--split", default=default.split, metavar="NAME", help="of --data")
     p.add_argument(
         "--min-sqnr", type=float, metavar="X",
         help="decibels that an INT8 layer must keep by itself (default: 20)",

@@ -37,11 +37,11 @@ class Result:
 def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python runtime/contact_sheet.py stream.mp4 frames.png")
-    p.add_argument("video", type=Path)
-    p.add_argument("picture", type=Path)
-    p.add_argument("--columns", type=int, default=Options.columns)
-    p.add_argument("--rows", type=int, default=Options.rows)
-    p.add_argument("--width", type=int, default=Options.width, metavar="PIXELS")
+    p.add_argument("video", type=Path, metavar="VIDEO", help="to look at")
+    p.add_argument("picture", type=Path, metavar="PICTURE", help="to write, .png")
+    p.add_argument("--columns", type=int, default=Options.columns, metavar="N", help="of frames")
+    p.add_argument("--rows", type=int, default=Options.rows, metavar="N", help="of frames")
+    p.add_argument("--width", type=int, default=Options.width, metavar="N", help="of the PNG")
     return Options(**vars(p.parse_args(argv)))
 
 

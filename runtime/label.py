@@ -72,7 +72,7 @@ def parse(argv: list[str] | None) -> Options:
         "--crf",
         choices=("auto", "off", "fast", "exact"),
         default=Options.crf,
-        help="sharpen masks by a dense CRF (auto: if the model has parameters for it)",
+        help="sharpen masks by a dense CRF; auto: if the model has parameters for it",
     )
     p.add_argument(
         "--address",

@@ -84,9 +84,9 @@ def add_flags(result: argparse.ArgumentParser) -> None:
         "--give-up",
         type=float,
         metavar="S",
-        help="end when a camera that was live stays lost for S seconds (without: never)",
+        help="end when a camera that was live stays lost for S seconds (default: never)",
     )
-    result.add_argument("--bundle", type=Path, metavar="DIR", help="the model (%(default)s)")
+    result.add_argument("--bundle", type=Path, metavar="DIR", help="the model")
     result.add_argument(
         "--precision",
         choices=("auto", "fp32", "fp16", "int8", "mixed"),
@@ -95,13 +95,13 @@ def add_flags(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--target",
         choices=("auto", "cpu", "openvino", "tensorrt", "tensorrt-rtx"),
-        help="what runs the model (auto: cpu, which is onnxruntime, or openvino where an accuracy "
-        "report of this machine found it faster)",
+        help="what runs the model; auto: cpu, which is onnxruntime, or openvino where an accuracy "
+        "report of this machine found it faster",
     )
     result.add_argument(
         "--crf",
         choices=("auto", "off", "fast", "exact"),
-        help="sharpen masks by a dense CRF (auto: fast if the model has parameters for it)",
+        help="sharpen masks by a dense CRF; auto: fast if the model has parameters for it",
     )
     result.add_argument(
         "--crf-budget",
@@ -112,7 +112,7 @@ def add_flags(result: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--temporal",
         choices=("on", "off"),
-        help="steady the labels by the frames before where nothing changed (%(default)s)",
+        help="steady the labels by the frames before where nothing changed",
     )
     result.add_argument(
         "--drift",
@@ -120,7 +120,7 @@ def add_flags(result: argparse.ArgumentParser) -> None:
         help="warn where frames, or what they do inside the model, leave what calibration saw",
     )
     result.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-    result.add_argument("--alpha", type=float, metavar="A", help="mask opacity (%(default)s)")
+    result.add_argument("--alpha", type=float, metavar="A", help="mask opacity")
     add_compare_flags(result)
     add_sink_flags(result)
     add_serving_flags(result)

@@ -38,11 +38,11 @@ def parse(argv: list[str] | None) -> Options:
     """Flags -> Options."""
     p = parser(__doc__, "python train/adopt.py runs/first/deeplab.safetensors --data camvid:DIR")
     p.set_defaults(split=Options.split)
-    p.add_argument("checkpoint", type=Path, help="a .safetensors with its .json beside it")
+    p.add_argument("checkpoint", type=Path, metavar="FILE", help="a .safetensors with its .json")
     p.add_argument("--data", required=True, metavar="SPEC", help="labelled frames to check it on")
-    p.add_argument("--split", help="(%(default)s)")
-    p.add_argument("--name", help="of the model (the spec's)")
-    p.add_argument("--weights", type=Path, metavar="DIR", help="train/weights unless given")
+    p.add_argument("--split", metavar="NAME", help="of --data")
+    p.add_argument("--name", metavar="NAME", help="of the model (default: the spec's)")
+    p.add_argument("--weights", type=Path, metavar="DIR", help="where to (default: train/weights)")
     return Options(**vars(p.parse_args(argv)))
 
 

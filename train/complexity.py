@@ -88,13 +88,13 @@ def parse(argv: list[str] | None) -> Options:
     p.set_defaults(**{field.name: field.default for field in dataclasses.fields(Options)})
     add = p.add_argument
     add("--table5", action="store_true", help="reproduce the published numbers")
-    add("--model", metavar="M", help="an architecture, as train/models.py lists them")
-    add("--size", type=height_width, metavar="HxW", help="input size (513x513)")
-    add("--output-stride", type=int, metavar="N", help="8, 16 or 32; the member's own if not given")
-    add("--classes", type=int, metavar="K", help="(%(default)s)")
+    add("--model", metavar="NAME", help="an architecture, as train/models.py lists them")
+    add("--size", type=height_width, metavar="HxW", help="of the input")
+    add("--output-stride", type=int, metavar="N", help="8, 16 or 32 (default: the member's)")
+    add("--classes", type=int, metavar="N", help="number of classes")
     add("--no-decoder", action="store_true", help="v3+ without its decoder")
     add("--dense", action="store_true", help="v3+ without separable convolutions in its head")
-    add("--scales", type=numbers, metavar="S,S", help="count a pass at each: 0.75,1,1.25 (1)")
+    add("--scales", type=numbers, metavar="S,S", help="count a pass at each: 0.75,1,1.25")
     add("--flip", action="store_true", help="count the mirrored image too")
     return Options(**vars(p.parse_args(argv)))
 

@@ -78,18 +78,24 @@ def parse(argv: list[str] | None) -> Options:
     p.set_defaults(**{f.name: f.default for f in dataclasses.fields(Options) if f.name != "data"})
     add = p.add_argument
     add("--data", required=True, metavar="SPEC", help="labelled frames, e.g. camvid:DIR")
-    add("--split", help="(%(default)s)")
-    add("--checkpoint", type=Path, metavar="F", help="a .safetensors with its .json beside it")
+    add("--split", metavar="NAME", help="of --data")
+    add("--checkpoint", type=Path, metavar="FILE", help="a .safetensors with its .json beside it")
     add("--bundle", type=Path, metavar="DIR", help="a bundle of export/build_engine.py")
-    add("--precision", help="the bundle's engine: fp32, fp16, int8 or mixed")
+    add("--precision", metavar="P", help="the bundle's engine: fp32, fp16, int8 or mixed")
     add("--flavour", choices=FLAVOURS, help="INT8 graph: u8 (CPU) or s8 (TensorRT's numbers)")
-    add("--target", help="what runs the engine: cpu, openvino, tensorrt... (%(default)s)")
-    add("--output-stride", type=int, metavar="N", help="8, 16 or 32 in place of the spec's")
-    add("--scales", type=numbers, nargs="+", metavar="S", help="average over them: 0.75,1,1.25 (1)")
+    add("--target", metavar="T", help="what runs it: cpu, openvino, tensorrt, tensorrt-rtx")
+    add("--output-stride", type=int, metavar="N", help="8, 16 or 32 (default: the spec's)")
+    add(
+        "--scales",
+        type=numbers,
+        nargs="+",
+        metavar="S",
+        help="average over them: 0.75,1,1.25 (default: 1)",
+    )
     add("--flip", action="store_true", help="average with the mirrored frame")
     add("--half", action="store_true", help="compute the checkpoint in FP16")
-    add("--crf", choices=CRF_MODES, help="refine with the spec's CRF (%(default)s)")
-    add("--threads", type=int, metavar="N", help="0 = all cores (%(default)s)")
+    add("--crf", choices=CRF_MODES, help="refine with the spec's CRF")
+    add("--threads", type=int, metavar="N", help="0: all cores")
     p.set_defaults(scales=[Options.scales])
     values = vars(p.parse_args(argv))
     return Options(**values | {"scales": sum(values["scales"], ())})

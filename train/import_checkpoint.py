@@ -78,16 +78,17 @@ def parse(argv: list[str] | None) -> Options:
     defaults = {f.name: f.default for f in dataclasses.fields(Options) if f.name not in required}
     p.set_defaults(**defaults)
     add = p.add_argument
-    add("--from", dest="repository", choices=tuple(REPOSITORIES), required=True)
-    add("--weights", type=Path, required=True, metavar="F", help=".pth, .pt, .tar or .safetensors")
+    origin = add("--from", dest="repository", choices=tuple(REPOSITORIES), required=True)
+    origin.help = "whose network it is"
+    add("--weights", type=Path, required=True, metavar="FILE", help=".pth, .tar or .safetensors")
     add("--classes", required=True, metavar="C", help="voc, cityscapes, camvid or a classes.json")
     add("--out", type=Path, required=True, metavar="DIR", help="where the checkpoint goes")
-    add("--name", help="of the model (default: the weights' file name)")
+    add("--name", metavar="NAME", help="of the model (default: the weights' file name)")
     add("--encoder", metavar="NAME", help="segmentation_models.pytorch's encoder_name")
-    add("--rates", metavar="A-B-C", help="its decoder_atrous_rates, if not 12-24-36")
-    add("--output-stride", type=int, metavar="N", help="default: the repository's own")
-    add("--input-size", type=height_width, metavar="HxW", help="the deployed input (512x512)")
-    add("--normalise", choices=tuple(NORMALISATIONS), help="of RGB (%(default)s)")
+    add("--rates", metavar="A-B-C", help="its decoder_atrous_rates (default: 12-24-36)")
+    add("--output-stride", type=int, metavar="N", help="trained at (default: the repository's)")
+    add("--input-size", type=height_width, metavar="HxW", help="of the deployed model")
+    add("--normalise", choices=tuple(NORMALISATIONS), help="what RGB was normalised to")
     add(
         "--full-size",
         action="store_true",

@@ -50,7 +50,10 @@ def parse(argv: Sequence[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python train/models.py deeplabv3plus_xception65,dense")
     p.add_argument(
-        "architectures", nargs="*", metavar="ARCHITECTURE", help="with modifiers or without (all)"
+        "architectures",
+        nargs="*",
+        metavar="ARCHITECTURE",
+        help="with modifiers or without (default: all)",
     )
     values = vars(p.parse_args(argv))
     return Options(tuple(values["architectures"]), values["json"])

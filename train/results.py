@@ -63,11 +63,11 @@ def parse(argv: list[str] | None) -> Options:
     add = p.add_argument
     add("--measure", action="store_true", help="measure what is missing or stale")
     add("--data", metavar="SPEC", help="labelled frames with the splits train and val")
-    add("--split", help="the split to score (%(default)s)")
+    add("--split", metavar="NAME", help="to score")
     add("--heads", type=Path, metavar="DIR", help="train and measure the compared heads, too")
-    add("--rows", metavar="GLOB", help="measure these files alone, e.g. 'v2-*' (%(default)s)")
-    add("--every", type=int, metavar="N", help="score every Nth frame (%(default)s)")
-    add("--threads", type=int, metavar="N", help="0 = all cores (%(default)s)")
+    add("--rows", metavar="GLOB", help="measure these files alone, e.g. 'v2-*'")
+    add("--every", type=int, metavar="N", help="score every Nth frame")
+    add("--threads", type=int, metavar="N", help="0: all cores")
     add("--docs", type=Path, metavar="DIR", help="where results.md and results/ are")
     return Options(**vars(p.parse_args(argv)))
 

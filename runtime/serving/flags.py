@@ -20,7 +20,7 @@ def add_serving_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token-file",
         type=Path,
-        metavar="F",
+        metavar="FILE",
         help="what viewers must know, at least 16 characters; or set DEEPLAB_TOKEN",
     )
     group.add_argument(
@@ -38,11 +38,9 @@ def add_serving_flags(parser: argparse.ArgumentParser) -> None:
         "--recordings",
         type=Path,
         metavar="DIR",
-        help="the folder that the page's record button writes to (without it: no recording)",
+        help="the folder that the page's record button writes to (default: no recording)",
     )
+    group.add_argument("--log", choices=FORMS, help="what happens, on stderr: text, or JSON lines")
     group.add_argument(
-        "--log", choices=FORMS, help="what happens, on stderr: text, or JSON lines (%(default)s)"
-    )
-    group.add_argument(
-        "--config", type=Path, metavar="F", help="a TOML file of these flags; typed ones win"
+        "--config", type=Path, metavar="FILE", help="a TOML file of these flags; typed ones win"
     )

@@ -39,14 +39,13 @@ def add_sink_flags(parser: argparse.ArgumentParser) -> None:
         "--min-region",
         type=float,
         metavar="S",
-        help="leave regions out of --results that cover less than this share of a frame "
-        "(%(default)s)",
+        help="leave regions out of --results that cover less than this share of a frame",
     )
     group.add_argument(
         "--polygon-tolerance",
         type=float,
         metavar="PX",
-        help="how far the polygons in --results may be from the exact outlines (%(default)s)",
+        help="how far the polygons in --results may be from the exact outlines",
     )
 
 
