@@ -69,5 +69,9 @@ install: .venv/installed
 	$(BIN)/pip install -q --no-build-isolation --no-deps -e . -C cmake.define.DEEPLAB_WARNINGS=ON
 	@touch $@
 
+# Every extra in a fresh environment of every Python that is here (docs/install.md): over an hour.
+install-matrix: install
+	$(BIN)/python tests/install/matrix.py
+
 clean:
 	rm -rf .venv artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
