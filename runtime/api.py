@@ -33,7 +33,15 @@ from runtime.sources.status import Status
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11
 
-__all__ = ["ArraySource", "LiveStream", "Segmented", "Settings", "open_stream", "segment"]
+__all__ = [
+    "ArraySource",
+    "LiveStream",
+    "Segmented",
+    "Settings",
+    "Status",
+    "open_stream",
+    "segment",
+]
 
 Camera = str | FrameSource | Iterable[Image]
 
@@ -174,11 +182,10 @@ def open_stream(
         ]
         drawn = draw or options.record is not None
         assembly = assemble(options, stack, drawn=drawn, sources=sources)
-        stream, spec = assembly.stream, assembly.bundle.spec
-        opened = open_sinks(stack, options, stream.lanes, spec, windowed=False, more=sinks)
+        opened = open_sinks(stack, options, assembly, windowed=False, more=sinks)
         for watch in watches:
             stack.callback(watch.look)
-        stack.enter_context(stream)
+        stack.enter_context(assembly.stream)
         yield LiveStream(assembly, opened, on_result, options.temporal)
 
 

@@ -61,8 +61,7 @@ def run(options: Options) -> Summary:
         if access is not None:
             problem = self_test(session, assembly.bundle)
             print(f"page {start_server(stack, channels, access, problem)}")
-        spec = assembly.bundle.spec
-        sinks = open_sinks(stack, options, stream.lanes, spec, windowed=windowed)
+        sinks = open_sinks(stack, options, assembly, windowed=windowed)
         stops.append(sinks.stop)
         print(assembly.describe(options.temporal), flush=True)
         if options.log == "json":  # what standard output tells people

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from engines.failures import Failure, UsageError
+from runtime.agreement import Agreement
 from runtime.lane import Result
 from runtime.regions import Region, find_regions
 
@@ -43,8 +44,8 @@ class JsonLines:
         path: A file, which is begun anew, or `-`.
         classes: Names of the labels.
         detail: Of the regions.
-        agreement: For a camera, the latest share of pixels that a reference engine labels alike,
-            None if there is none yet; without one, lines say nothing about it.
+        agreements: For each camera, how its labels agree with another engine's; without them lines
+            say nothing about it.
     """
 
     name = "results"
@@ -54,19 +55,20 @@ class JsonLines:
         path: Path,
         classes: Sequence[str],
         detail: Detail,
-        agreement: Callable[[int], float | None] | None = None,
+        agreements: Sequence[Agreement] | None = None,
     ) -> None:
         self._path = path
         self._classes = classes
         self._detail = detail
-        self._agreement = agreement
+        self._agreements = agreements
         self._file = -1
 
     def put(self, result: Result) -> bool:
         """Write a line; False once nobody reads standard output any more."""
         line = describe(result, self._classes, self._detail)
-        if self._agreement is not None:
-            line["agreement"] = self._agreement(result.camera)
+        if self._agreements is not None:
+            agreement = self._agreements[result.camera]
+            line["agreement"] = round(agreement.recent, 5) if agreement.latest else None
         try:
             self._write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         except BrokenPipeError:

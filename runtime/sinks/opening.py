@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.spec import ModelSpec
+from runtime.agreement import Agreement
+from runtime.assembly import Assembly
 from runtime.drop_policy import drop_policy
 from runtime.lane import Lane, Result
 from runtime.options import Options
@@ -92,8 +94,7 @@ def check_sinks(options: Options) -> None:
 def open_sinks(
     stack: ExitStack,
     options: Options,
-    lanes: Sequence[Lane],
-    spec: ModelSpec,
+    assembly: Assembly,
     *,
     windowed: bool,
     more: Sequence[Sink] = (),
@@ -103,6 +104,7 @@ def open_sinks(
     Each sink that may be slow has its own thread, so neither the stream nor another sink waits
     for it, except where every frame counts.
     """
+    lanes, spec = assembly.stream.lanes, assembly.bundle.spec
     waits = [drop_policy(options.drop, live=lane.source.live).name == "all" for lane in lanes]
     by_camera = []
     for index, lane in enumerate(lanes):
@@ -118,7 +120,7 @@ def open_sinks(
         stack.enter_context(sink)
     if options.results is not None:
         detail = Detail(options.min_region, options.polygon_tolerance)
-        lines = JsonLines(options.results, spec.classes, detail)
+        lines = JsonLines(options.results, spec.classes, detail, _agreements(assembly))
         shared.insert(0, stack.enter_context(Threaded(lines, waits, lanes[0].timings)))
     return Sinks(lanes, [[*sinks, *shared] for sinks in by_camera])
 
@@ -132,6 +134,14 @@ def _files(options: Options, lane: Lane, spec: ModelSpec, camera: int, cameras: 
     if options.labels is not None:
         sinks.append(LabelMaps(path_of(options.labels, camera, cameras), spec.palette))
     return sinks
+
+
+def _agreements(assembly: Assembly) -> list[Agreement] | None:
+    """For each camera how its engine agrees with the one that `--compare` or `--shadow` names."""
+    if assembly.shadow is not None:
+        return [assembly.shadow.agreement] * len(assembly.cameras)
+    compared = [camera.comparison for camera in assembly.cameras]
+    return [one.agreement for one in compared if one is not None] or None
 
 
 def path_of(path: Path, camera: int, cameras: int) -> Path:

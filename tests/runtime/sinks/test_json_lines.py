@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engines.failures import Failure, UsageError
+from runtime.agreement import Agreement
 from runtime.lane import Result
 from runtime.sinks import json_lines
 from runtime.sinks.json_lines import Detail, JsonLines, check_results, describe, keep_for_results
@@ -79,12 +80,14 @@ def test_agreement_stands_in_the_line_if_there_is_a_reference(
     tmp_path: Path, make_result: Make, schema: Any
 ) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="the [dev] extra checks the schema")
-    answers: list[float | None] = [None, 0.9975]
-    with JsonLines(tmp_path / "o", CLASSES, DETAIL, lambda camera: answers[camera]) as sink:
+    none, some = Agreement(CLASSES), Agreement(CLASSES)
+    labels = make_result().labels
+    some.add(labels, np.where(labels, labels, np.uint8(1)), 0, 0.0)
+    with JsonLines(tmp_path / "o", CLASSES, DETAIL, [none, some]) as sink:
         sink.put(make_result(camera=0))
         sink.put(make_result(camera=1))
     lines = [json.loads(line) for line in (tmp_path / "o").read_text().splitlines()]
-    assert [line["agreement"] for line in lines] == answers
+    assert [line["agreement"] for line in lines] == [None, 0.25]
     for line in lines:
         jsonschema.validate(line, schema)
 
