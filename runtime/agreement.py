@@ -37,10 +37,12 @@ class Agreement:
 
     Args:
         classes: Names, in label order.
+        engines: What the first and the second labels come from, for people.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], engines: tuple[str, str] = ("a", "b")) -> None:
         self.classes = tuple(classes)
+        self.engines = engines
         self.latest: Match | None = None
         self._pairs = np.zeros((len(classes), len(classes)), np.int64)  # [first, second] -> pixels
         self._frames: dict[int, int] = {}  # n of STEPS pixels -> frames that agree in so many
@@ -109,20 +111,34 @@ class Agreement:
         apart = _apart(self._pairs)
         return self.classes[int(apart.argmax())] if apart.any() else None
 
+    def brief(self) -> dict[str, Any] | None:
+        """For the page; percent. None before the first frame."""
+        latest = self.latest
+        if latest is None:
+            return None
+        first, second = self.engines
+        shares = {"latest": latest.share, "recent": self.recent, "mean": self.mean}
+        percent = {name: percentage(share) for name, share in shares.items()}
+        return {"a": first, "b": second, **percent, "worst_class": self.worst_class()}
+
     def to_json(self) -> dict[str, Any]:
         """For the summary; percent, `agreement` of a class is intersection over union."""
+        first, second = self.engines
         index, time = self._least_frame
         frames = {"mean": self.mean, "min": self._least, "p1": self.quantile(0.01)}
         if not self.count:
-            return {"agreement": None, "per_class": [], "worst_class": None, "worst_frame": None}
+            nothing: dict[str, Any] = {"agreement": None, "worst_class": None, "worst_frame": None}
+            return {"a": first, "b": second, **nothing, "per_class": []}
         return {
-            "agreement": {name: _percent(share) for name, share in frames.items()},
+            "a": first,
+            "b": second,
+            "agreement": {name: percentage(share) for name, share in frames.items()},
             "per_class": [self._class_json(number) for number in range(len(self.classes))],
             "worst_class": self.worst_class(),
             "worst_frame": {
                 "index": index,
                 "time": round(time, 3),
-                "agreement": _percent(self._least),
+                "agreement": percentage(self._least),
             },
         }
 
@@ -136,10 +152,10 @@ class Agreement:
         others[number] = 0
         return {
             "name": self.classes[number],
-            "agreement": _percent(both / union) if union else None,
-            "differing": _percent((union - both) / pixels),
-            "a": _percent(first / pixels),
-            "b": _percent(second / pixels),
+            "agreement": percentage(both / union) if union else None,
+            "differing": percentage((union - both) / pixels),
+            "a": percentage(first / pixels),
+            "b": percentage(second / pixels),
             "b_says": self.classes[int(others.argmax())] if others.any() else None,
         }
 
@@ -159,5 +175,6 @@ def _apart(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     return apart
 
 
-def _percent(share: float) -> float:
+def percentage(share: float) -> float:
+    """A share in percent, as people and JSON are told it."""
     return round(100 * share, 2)

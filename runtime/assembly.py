@@ -13,20 +13,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crf.temporal import TemporalEvidence
 from engines.bundle import Bundle
 from engines.manifest import CPU_TARGETS
 from engines.session import Session, choose_target, open_session
-from runtime.agreement import Agreement
 from runtime.batches import Batches
-from runtime.compare import ComparePath
+from runtime.compare import ComparePath, choose_engines, compare_path, engine, temporal
 from runtime.cpu_path import CpuPath
 from runtime.drift import Drift, watch
 from runtime.drop_policy import drop_policy
-from runtime.engine_name import EngineName, parse_pair
+from runtime.engine_name import EngineName
 from runtime.frame_path import FramePath
 from runtime.journal import tell
 from runtime.lane import Lane
@@ -118,19 +116,22 @@ def assemble(
     if sources is None:
         sources = [open_camera(text, options, tell) for text in options.camera]
     bundle = Bundle.open(options.bundle)
-    first, second_name = _engines(options, bundle)
-    options = replace(options, precision=first.precision, target=first.target or options.target)
-    target, target_choice = choose_target(bundle, options.target, options.precision)
+    asked, other = EngineName(options.precision, options.target), None
+    if options.compare is not None:
+        asked, other = choose_engines(bundle, options.compare, options.target)
+    target, target_choice = choose_target(bundle, asked.target, asked.precision)
     on_gpu = target not in CPU_TARGETS
     _, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
-    precision, precision_choice = _choose_precision(options.precision, bundle, target)
+    precision, precision_choice = _choose_precision(asked.precision, bundle, target)
     session, precisions = _open_session(options, bundle, precision, target)
     stack.enter_context(session)
-    second, beside = _open_second(stack, bundle, session, second_name)
-    shadow, running = None, session
+    beside, second, shadow, running = None, None, None, session
+    if other is not None:
+        second = stack.enter_context(open_session(bundle, other.precision, other.target))
+        beside = f"compare {engine(session)} with {second.description}"
+        drawn = drawn or options.serve is not None  # the page shows both sides, too
     if options.shadow is not None:
         shadow, running, beside = shadowed(stack, bundle, session, options.shadow)
-    drawn = drawn or (second is not None and options.serve is not None)  # for the page
     shared = Shared(options, bundle, running, second, drawn, on_gpu)
     cameras = tuple(_make_camera(shared, source, stack) for source in sources)
     batches = _gpu_batch(stack, session) if on_gpu and len(cameras) > 1 else None
@@ -162,57 +163,15 @@ def _make_camera(shared: Shared, source: FrameSource, stack: ExitStack) -> Camer
     drop = drop_policy(options.drop, live=source.live)
     if shared.second is not None:
         split = SplitView(spec, options.alpha) if shared.drawn else None
-        comparison = _comparison(shared, shared.second, crf, split)
+        comparison = compare_path((session, shared.second), options, crf, split)
         return Camera(Lane(source, comparison, drop), refiners, split, None, watched, comparison)
     drawer = Overlay(spec, "", options.alpha, _notice(session, drift)) if shared.drawn else None
     path: FramePath[Any, Any]
     if shared.on_gpu:
         path = _gpu_path(stack, options, session, crf, drawer, drift)
     else:
-        path = CpuPath(session, _temporal(options), crf, drawer, drift)
+        path = CpuPath(session, temporal(options), crf, drawer, drift)
     return Camera(Lane(source, path, drop), refiners, drawer, drift, watched, None)
-
-
-def _comparison(
-    shared: Shared, second: Session, crf: CrfRefiner | None, drawer: SplitView | None
-) -> ComparePath:
-    """A way through both engines, each with evidence and a CRF of its own."""
-    options, spec = shared.options, shared.bundle.spec
-    other_crf, _ = choose_crf(options.crf, spec, options.crf_budget)
-    first_path = CpuPath(shared.session, _temporal(options), crf)
-    second_path = CpuPath(second, _temporal(options), other_crf)
-    both = engine(shared.session), engine(second)
-    return ComparePath(first_path, second_path, both, Agreement(spec.classes), drawer)
-
-
-def _temporal(options: Options) -> TemporalEvidence | None:
-    return TemporalEvidence() if options.temporal == "on" else None
-
-
-def _engines(options: Options, bundle: Bundle) -> tuple[EngineName, EngineName | None]:
-    """What to run, and what to compare it with; see `--compare`."""
-    if options.compare is None:
-        return EngineName(options.precision), None
-    first, second = (
-        replace(name, target=name.target_on(bundle, options.target))
-        for name in parse_pair(options.compare)
-    )
-    return first, second
-
-
-def _open_second(
-    stack: ExitStack, bundle: Bundle, first: Session, name: EngineName | None
-) -> tuple[Session | None, str | None]:
-    """The engine to compare with, and the line that tells people."""
-    if name is None:
-        return None, None
-    second = stack.enter_context(open_session(bundle, name.precision, name.target or "auto"))
-    return second, f"compare {engine(first)} with {second.description}"
-
-
-def engine(session: Session) -> str:
-    """A session's name for people: `int8 on cpu`."""
-    return f"{session.precision} on {session.target}"
 
 
 def open_camera(text: str, options: Options, tell: Callable[[str], None]) -> FrameSource:

@@ -9,6 +9,7 @@ from runtime.cpu_path import CpuPath
 from runtime.overlay import Overlay
 from runtime.pipeline import Stream
 from runtime.refiner import Refiners
+from runtime.split_view import SplitView
 from runtime.switched_session import SwitchedSession
 from runtime.switches import Settings
 
@@ -33,7 +34,7 @@ class LiveControls:
         camera: int,
         session: Session,
         refiners: Refiners,
-        drawer: Overlay | None,
+        drawer: Overlay | SplitView | None,
         precision_changed: Callable[[str], None] = lambda precision: None,
     ) -> None:
         self._stream, self._camera = stream, camera

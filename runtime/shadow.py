@@ -12,20 +12,24 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.bundle import Bundle
+from engines.failures import UsageError
 from engines.labels import upsample_argmax
-from engines.session import Session
+from engines.manifest import CPU_TARGETS
+from engines.session import Session, open_session
 from engines.wrapped_session import WrappedSession
 from runtime.agreement import Agreement
-from runtime.agreement_alarm import AgreementAlarm
+from runtime.agreement_alarm import AgreementAlarm, agreement_limit
 from runtime.journal import tell
 from runtime.slot import Ended, Slot
 
+REFERENCE = ("fp32", "cpu")  # FP32 in onnxruntime: what every bundle has, on every machine
 NICE = 19  # of the reference's thread: it takes what the stream leaves
 JOIN = 0.5  # seconds that closing waits for a frame on the reference
 
@@ -43,11 +47,11 @@ class Shadow:
     """
 
     def __init__(self, reference: Session, name: str, alarm: AgreementAlarm | None = None) -> None:
-        self.agreement = Agreement(reference.spec.classes)
+        engines = name, f"{reference.precision} on {reference.target}"
+        self.agreement = Agreement(reference.spec.classes, engines)
         self.skipped = 0  # frames that came while the reference was busy, or after it failed
         self.failure: str | None = None  # what ended the comparison early
         self._reference, self._alarm = reference, alarm
-        self._names = name, f"{reference.precision} on {reference.target}"
         self._working = threading.Lock()  # from a frame that is taken until it is compared
         self._waiting: Slot[tuple[int, float, Frame, Logits]] = Slot()
         self._start = time.monotonic()
@@ -72,8 +76,6 @@ class Shadow:
     def to_json(self) -> dict[str, Any]:
         """For the summary; `index` counts the stream's frames, `time` seconds since its start."""
         return {
-            "a": self._names[0],
-            "b": self._names[1],
             "frames": self.agreement.count,
             "skipped": self.skipped,
             "failure": self.failure,
@@ -142,3 +144,29 @@ class ShadowedSession(WrappedSession):
 
     def close(self) -> None:
         """Nothing is this object's own."""
+
+
+def shadowed(
+    stack: ExitStack, bundle: Bundle, session: Session, every: int
+) -> tuple[Shadow, Session, str]:
+    """A shadow beside a session, what is to run in its place, and a line that tells people.
+
+    Both end with the stack. For a session of a GPU, or of the reference itself: `UsageError`.
+    """
+    if session.target not in CPU_TARGETS:
+        raise UsageError(
+            f"--shadow needs an engine of the CPU, not {session.target}: add --target cpu (a plan "
+            f"is held to FP32 by python export/verify.py --bundle {bundle.root})"
+        )
+    if (session.precision, session.target) == REFERENCE:
+        raise UsageError(
+            "--shadow compares with fp32 on cpu, which is what runs already: choose another "
+            "--precision, or leave it out"
+        )
+    reference = stack.enter_context(open_session(bundle, *REFERENCE, threads=1))
+    limit, why = agreement_limit(bundle, session)
+    alarm = None if limit is None else AgreementAlarm(limit)
+    name = f"{session.precision} on {session.target}"
+    shadow = stack.enter_context(Shadow(reference, name, alarm))
+    line = f"shadow every {every}. frame on {reference.description}: {why}"
+    return shadow, ShadowedSession(session, shadow.offer, every), line

@@ -43,8 +43,9 @@ class Summary:
     not be decoded. `crf_iterations` counts frames by how many iterations the CRF had time for.
     `overhead_core_ms` is defined at `Stream.overhead_core_ms`, `sinks` at `Sinks.to_json`, `drift`
     at `Drift.to_json`; it is None without --drift, and with several cameras, each of which has its
-    own. `cameras` has one entry for each camera, in the order of the flags; the numbers beside it
-    are of all together.
+    own. So it is with `compare`, `Agreement.to_json`; `shadow`, at `Shadow.to_json`, is the
+    model's. `cameras` has one entry for each camera, in the order of the flags; the numbers beside
+    it are of all together.
     """
 
     frames: int
@@ -135,7 +136,7 @@ def _summarise_camera(camera: Camera, ended: str) -> CameraSummary:
         ended=ended,
         crf_iterations=camera.refiners.iterations(),
         drift=None if camera.drift is None else camera.drift.to_json(),
-        compare=None if camera.comparison is None else camera.comparison.to_json(),
+        compare=None if camera.comparison is None else camera.comparison.agreement.to_json(),
     )
 
 
@@ -164,6 +165,8 @@ def show(summary: Summary) -> None:
     if len(summary.crf_iterations) > 1:
         counts = ", ".join(f"{n} on {frames}" for n, frames in summary.crf_iterations.items())
         print(f"CRF iterations within the budget: {counts} frames")
+    for line in agreement_lines(summary):
+        print(line)
     for warning in [] if summary.drift is None else summary.drift["warnings"]:
         print(f"drift: {warning['what']}, {warning['times']} time(s)")
     for name, row in summary.sinks.items():
@@ -180,3 +183,17 @@ def _encoder(summary: Summary) -> str:
     if encoder is None:
         return ""
     return f" ({encoder['codec']}, {'hardware' if encoder['hardware'] else 'software'})"
+
+
+def agreement_lines(summary: Summary) -> list[str]:
+    """How far engines agreed, for people."""
+    lines = []
+    for found in (*(camera.compare for camera in summary.cameras), summary.shadow):
+        if found is not None and found["agreement"] is not None:
+            numbers, worst = found["agreement"], found["worst_frame"]
+            lines.append(
+                f"{found['a']} and {found['b']} agree in {numbers['mean']:.2f} % of the pixels, "
+                f"p1 {numbers['p1']:.2f} %, least {numbers['min']:.2f} % in frame {worst['index']} "
+                f"at {worst['time']:.2f} s; most differ in {found['worst_class'] or 'no class'}"
+            )
+    return lines

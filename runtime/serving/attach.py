@@ -12,6 +12,7 @@ from engines.failures import DeviceMissing, Failure
 from engines.golden_test import golden_test
 from engines.manifest import CPU_TARGETS
 from engines.session import Session
+from runtime.agreement import Agreement
 from runtime.assembly import Assembly, Camera
 from runtime.cpu_path import CpuPath
 from runtime.journal import tell
@@ -48,7 +49,13 @@ def make_channels(assembly: Assembly, options: Options) -> list[Channel]:
         assembly.session.failed = _going_back(switches[0], assembly.session)
     return [
         Channel(
-            name, camera.lane, assembly.session, its_switches, _recordings(options, name, camera)
+            name,
+            camera.lane,
+            assembly.session,
+            its_switches,
+            _recordings(options, name, camera),
+            _agreement(assembly, camera),
+            drawn=camera.comparison is not None,
         )
         for name, camera, its_switches in zip(names, assembly.cameras, switches, strict=True)
     ]
@@ -81,6 +88,13 @@ def _recordings(options: Options, name: str, camera: Camera) -> Recordings | Non
     if options.recordings is None:
         return None
     return Recordings(options.recordings, name, camera.lane.source.fps)
+
+
+def _agreement(assembly: Assembly, camera: Camera) -> Agreement | None:
+    """The camera's own with --compare; with --shadow the model's, the same for all cameras."""
+    if camera.comparison is not None:
+        return camera.comparison.agreement
+    return None if assembly.shadow is None else assembly.shadow.agreement
 
 
 def self_test(session: Session, bundle: Bundle) -> str | None:

@@ -15,6 +15,7 @@ from PIL import Image as Pictures
 
 from engines.blend import blend
 from engines.session import Session
+from runtime.agreement import Agreement
 from runtime.drop_policy import NEWEST
 from runtime.journal import tell
 from runtime.lane import Lane, Result
@@ -50,6 +51,8 @@ class Channel:
         session: Says which model runs.
         switches: What viewers may change.
         recordings: Where they may record to.
+        agreement: How far its engine agrees with another one.
+        drawn: Viewers see the picture that the stream draws, not the frame under its mask.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Channel:
         session: Session,
         switches: Switches,
         recordings: Recordings | None = None,
+        agreement: Agreement | None = None,
+        drawn: bool = False,
     ) -> None:
         self.name = name
         self.title = _title(lane.source.name)
@@ -66,10 +71,12 @@ class Channel:
         self.session = session
         self.switches = switches
         self.recordings = recordings
+        self.agreement = agreement
         self.latest: Result | None = None
         self.fps = 0.0  # over the last 30 frames
         self.viewers = 0
         self.listener: Callable[[Picture], None] = lambda picture: None
+        self._drawn = drawn
         self._rate = Rate()
         self._told = "starting"
         self._counting = threading.Lock()
@@ -132,7 +139,9 @@ class Channel:
         return None if self.latest is None else self.condition in ("live", "paused")
 
     def picture(self, result: Result) -> Image:
-        """The frame under its mask [H, W, 3], without any text."""
+        """The frame under its mask [H, W, 3], without any text; or what the stream has drawn."""
+        if self._drawn and result.picture is not None:
+            return result.picture
         spec = self.session.spec
         return blend(result.frame.image, result.labels, spec.palette, self.switches.now.alpha)
 

@@ -12,6 +12,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from runtime.agreement import EDGES as SHARES
+from runtime.agreement import Agreement
 from runtime.serving.channel import Channel
 from runtime.serving.sensors import Sensors
 from runtime.timings import Distribution
@@ -53,6 +55,7 @@ class ChannelCollector(Collector):
                 gauge.add_metric([channel.name], float(value(channel)))
             yield gauge
         yield from self._times()
+        yield from self._agreements()
         yield from self._machine()
 
     def _times(self) -> Iterable[HistogramMetricFamily]:
@@ -68,6 +71,25 @@ class ChannelCollector(Collector):
                 _add(stages, [channel.name, stage], times)
         return ages, stages
 
+    def _agreements(self) -> Iterable[GaugeMetricFamily | HistogramMetricFamily]:
+        """Of --compare and --shadow; shares of a frame's pixels."""
+        recent = GaugeMetricFamily(
+            "deeplab_agreement",
+            "Share of pixels with the other engine's label, mean of the last frames",
+            labels=["stream"],
+        )
+        frames = HistogramMetricFamily(
+            "deeplab_frame_agreement",
+            "Share of a frame's pixels with the other engine's label",
+            labels=["stream"],
+        )
+        for channel in self._channels:
+            agreement = channel.agreement
+            if agreement is not None and agreement.count:
+                recent.add_metric([channel.name], agreement.recent)
+                _add(frames, [channel.name], agreement, SHARES)
+        return recent, frames
+
     def _machine(self) -> Iterable[GaugeMetricFamily]:
         sensors = self._sensors()
         heat = GaugeMetricFamily("deeplab_temperature_celsius", "Thermal zones", labels=["zone"])
@@ -79,10 +101,15 @@ class ChannelCollector(Collector):
         return heat, power
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], times: Distribution) -> None:
-    counts = times.cumulative(EDGES)
+def _add(
+    family: HistogramMetricFamily,
+    labels: list[str],
+    times: Distribution | Agreement,
+    edges: tuple[float, ...] = EDGES,
+) -> None:
+    counts = times.cumulative(edges)
     count = max(times.count, counts[-1])  # it may have grown in between, and must not be less
-    buckets = [(str(edge), float(n)) for edge, n in zip(EDGES, counts, strict=True)]
+    buckets = [(str(edge), float(n)) for edge, n in zip(edges, counts, strict=True)]
     family.add_metric(labels, [*buckets, ("+Inf", float(count))], times.total)
 
 

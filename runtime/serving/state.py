@@ -48,6 +48,7 @@ class ChannelState:
             "stages_ms": self._stages(),
             "settings": asdict(channel.switches.now),
             "choices": channel.switches.choices,
+            "agreement": None if channel.agreement is None else channel.agreement.brief(),
             "recording": None if channel.recordings is None else channel.recordings.to_json(),
         }
 

@@ -151,6 +151,7 @@ export class Panel {
       Dropped: state.dropped.toLocaleString("en"),
       Reconnects: state.reconnects,
       Viewers: state.viewers,
+      ...(state.agreement && { Agreement: agreeing(state.agreement) }),
     });
   }
 }
@@ -193,6 +194,11 @@ function facts(entries) {
     );
   }
   Object.values(entries).forEach((value, i) => write(list.children[i].lastElementChild, String(value)));
+}
+
+function agreeing({ a, b, recent, mean, worst_class: worst }) {
+  const most = worst ? `, most differ in ${worst}` : "";
+  return `${a} and ${b}: ${recent.toFixed(2)} % now, ${mean.toFixed(2)} % in all${most}`;
 }
 
 function clock(seconds) {
