@@ -168,9 +168,9 @@ def architecture() -> str:
         text(1106, 600, "labels, uint8 [H, W]", anchor="end"),
         way((five, 652), (four + 168, 652)),
         way((four, 652), (three + 168, 652)),
-        text(32, 640, "Capture, inference and drawing overlap in"),
-        text(32, 656, "three threads. On a GPU, all from fit_frame"),
-        text(32, 672, "to blend stays in its memory."),
+        text(32, 640, "Capture, inference and drawing overlap, in"),
+        text(32, 656, "threads of their own. On a GPU, all that is"),
+        text(32, 672, "from fit_frame to blend stays in its memory."),
     ]
     return page(width, 728, "DeepLab Edge: a weight's journey and a frame's journey", parts)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,11 +35,11 @@ class Message:
         return self.file.partition("/")[0]
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def trees() -> list[tuple[str, ast.Module]]:
     """All files of the rooms, parsed."""
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+    files = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in files]
 
 
 def messages() -> list[Message]:

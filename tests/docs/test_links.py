@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, page_id
+from tests.house.test_arrows import ALLOWED
 
+FOLDERS = [*ALLOWED, "tests", "docs", "deploy"]
 LINK = re.compile(r"\]\(<?([^)>\s]+)>?\)")
 
 
@@ -36,6 +38,13 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert target.exists(), f"{page_id(page)}: {link}"
         if anchor:
             assert anchor in anchors(target), f"{page_id(page)}: {link}"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=page_id)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Files of the rooms, in `code`: a file that moves is still found by who reads about it."""
+    for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+\.\w+)`", page.read_text()):
+        assert (ROOT / path).exists(), f"{page_id(page)}: {path}"
 
 
 def test_no_page_is_out_of_reach() -> None:
