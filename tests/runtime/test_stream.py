@@ -37,6 +37,8 @@ KEYS = {
     "dropped",
     "damaged",
     "reconnects",
+    "compare",
+    "shadow",
     "peak_rss_mb",
     "ended",
     "precision",
@@ -302,7 +304,9 @@ def test_a_signal_ends_a_real_stream_cleanly(
     result = json.loads(numbers.read_text())
     assert result["ended"] == "stopped by signal"
     frames = decoded(out)
-    assert len(frames) == result["frames"] > 0
+    record = result["sinks"]["record"]
+    assert len(frames) == record["written"] > 0
+    assert record["written"] + record["dropped"] == result["frames"]
     assert set(frames) == {(162, 122)}  # 161x121, made even for the codec
 
 
