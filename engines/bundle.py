@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engines.atomic import replacing_folder, write_bytes, write_text
-from engines.choice import fastest, timed_rows
+from engines.choice import fastest, read_report, timed_rows
 from engines.failures import Refused, UsageError
 from engines.manifest import NAME, BundleFile, Manifest, find
 from engines.spec import CrfParams, ModelSpec
@@ -111,7 +111,7 @@ class Bundle:
     def report(self) -> dict[str, Any] | None:
         """The accuracy report stored in this bundle by `calibration/report.py`, or None."""
         file = self.manifest.find("report")
-        return None if file is None else dict(json.loads(self.read(file)))
+        return None if file is None else read_report(self.read(file))
 
     def choose_precision(self, target: str) -> tuple[str, str]:
         """The fastest precision within the report's gate, and why in one sentence.

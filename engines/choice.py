@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any
 
+from engines.failures import MALFORMED, Refused
 from engines.machine import cpu_name, platform_name, usable_cores
 from engines.manifest import CPU_TARGETS
 from engines.openvino_session import INSTALL, installed
@@ -13,6 +16,38 @@ CLEAR = 1.05  # faster by less is noise
 
 Report = Mapping[str, Any]  # calibration/report.schema.json
 Row = Mapping[str, Any]
+
+
+def read_report(text: bytes) -> dict[str, Any]:
+    """A report as a bundle keeps it; one that lacks what is compared here raises `Refused`."""
+    try:
+        report: dict[str, Any] = json.loads(text)
+        wrong = next(_malformed(report), None)
+    except MALFORMED as error:
+        wrong = repr(error)
+    if wrong is not None:
+        raise Refused(
+            f"the bundle's accuracy report is not valid ({wrong}): measure again with "
+            "python calibration/report.py"
+        )
+    return report
+
+
+def _malformed(report: Report) -> Iterator[str]:
+    gate = report["gate"]
+    classes = gate.get("max_class_drop", {})
+    if not all(isinstance(limit, Real) for limit in (gate["max_drop"], *classes.values())):
+        yield "a limit of its gate is no number"
+    if not isinstance(report.get("machine", {}), dict):
+        yield "its machine has no facts"
+    for row in report["rows"]:
+        drops = [row["class_drop"][name] for name in classes]
+        told = [number for number in (*drops, row["p50_ms"]) if number is not None]
+        if not all(isinstance(number, Real) for number in (row["drop"], *told)):
+            yield "a row's drop or time is no number"
+        named = isinstance(row["precision"], str) and isinstance(row["target"], str)
+        if not named or not isinstance(row["shipped"], bool):
+            yield "a row does not tell what it is of"
 
 
 def timed_rows(report: Report | None, target: str) -> list[Row]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.onnxruntime_session import load_graph
 from engines.session import Session
 from engines.wrapped_session import WrappedSession
@@ -91,7 +91,7 @@ def read_layers(metadata: Mapping[str, str]) -> dict[str, Layer]:
             output: Layer(item["name"], tuple(item["edges"]), float(item["expected"]))
             for output, item in data.items()
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise Refused(
             f"the bundle's probe is not valid ({error}): build the bundle again"
         ) from error

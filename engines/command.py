@@ -67,8 +67,13 @@ def run_command(
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return code
+
+
+def printable(text: str) -> str:
+    """Text that may quote a file's content, without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def as_json(value: Any) -> Any:

@@ -69,6 +69,13 @@ class Refused(Failure):
     exit_code = 6
 
 
+# What taking data apart that has another form raises; RecursionError is JSON's, of [[[[..., and
+# OverflowError float's, of a whole number of 400 digits.
+MALFORMED = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
+
 def hint(word: str, known: Collection[str], label: str = "known") -> str:
     """A guess at which of `known` was meant, or all there are, to end a sentence with."""
     guess = difflib.get_close_matches(word, known, n=1)

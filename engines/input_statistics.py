@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 
 FORMAT = 1
 STEP = 8  # every 8th pixel of every 8th row: 2700 of 480x360
@@ -96,12 +96,17 @@ class InputStatistics:
         """Read what `to_json` gave; anything else raises `Refused`."""
         try:
             data: dict[str, Any] = json.loads(text)
-            low, high = data["brightness"]
-            result = InputStatistics(**{**data, "brightness": (float(low), float(high))})
-            shapes = {np.shape(np.asarray(band, float)) for band in (result.low, result.high)}
-            if result.format != FORMAT or shapes != {(3, LEVELS)}:
-                raise ValueError(f"format {result.format}, curves of {shapes}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            dark, bright = data["brightness"]
+            low, high = (np.asarray(data[band], float) for band in ("low", "high"))
+            if data["format"] != FORMAT or {low.shape, high.shape} != {(3, LEVELS)}:
+                raise ValueError(f"format {data['format']}, curves {low.shape} and {high.shape}")
+            if not np.isfinite([*low.flat, *high.flat, float(dark), float(bright)]).all():
+                raise ValueError("not all of its numbers are finite")
+            parsed = {"frames": int(data["frames"]), "brightness": (float(dark), float(bright))}
+            result = InputStatistics(
+                **{**data, **parsed, "low": low.tolist(), "high": high.tolist()}
+            )
+        except MALFORMED as error:
             raise Refused(
                 f"the calibration frames' statistics are not valid ({error}): build the bundle "
                 "again with --data"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.spec import ModelSpec, canonical_json
 from engines.trust import MANIFEST, read_trusted
 
@@ -60,6 +60,11 @@ class Manifest:
     tools: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        facts = isinstance(self.provenance, dict) and isinstance(self.tools, dict)
+        if not facts or not isinstance(self.precision, str):
+            raise ValueError("its precision, provenance or tools are malformed")
+
     def find(self, kind: str, **facts: str | None) -> BundleFile | None:
         """The one file of this kind with these facts, or None."""
         return find(self.files, kind, **facts)
@@ -89,7 +94,7 @@ class Manifest:
             data["files"] = tuple(BundleFile(**file) for file in data["files"])
             data["spec"] = ModelSpec.from_json(data["spec"])
             return Manifest(**data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, *MALFORMED) as error:
             raise Refused(f"{path} is not a valid manifest: {error}") from error
 
 

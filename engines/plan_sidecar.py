@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.gpu_facts import driver_version, power_mode, probe_gpu
 from engines.machine import platform_name
 from engines.spec import ModelSpec
@@ -132,7 +132,7 @@ class PlanSidecar:
                 "layers": {str(name): int(count) for name, count in data["layers"].items()},
             }
             return PlanSidecar(**{**data, **parts})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise Refused(f"the plan's sidecar is not valid ({error!r})") from error
 
     @staticmethod

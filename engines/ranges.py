@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.atomic import write_text
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 
 FORMAT = 2  # 2: factors, biases, clipped; method is a whole scheme
 FLAVOURS = ("u8", "s8")
@@ -109,7 +109,7 @@ class Ranges:
                 {flavour: _channels(b) for flavour, b in data.get("biases", {}).items()},
                 {name: float(share) for name, share in data.get("clipped", {}).items()},
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, *MALFORMED) as error:
             raise Refused(f"{path} is not a valid ranges file: {error}") from error
         except Refused as error:
             raise Refused(f"{path}: {error}") from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from numbers import Integral, Real
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 
 if TYPE_CHECKING:  # `engines.doctor` runs where NumPy is not installed yet
     import numpy as np
@@ -18,6 +20,9 @@ if TYPE_CHECKING:  # `engines.doctor` runs where NumPy is not installed yet
 Colour = tuple[int, int, int]
 
 CRF_REACH = 1e9  # beyond any use, and float32 arithmetic on it neither overflows nor vanishes
+CRF_ITERATIONS = 1000  # the paper's plots end at 20; a billion of them would look like a hang
+SIDES = (32, 2**14)  # pixels of a frame, least and most
+STRIDES = (1, 64)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,10 @@ class CrfParams:
             value = getattr(self, name)
             if not abs(value) <= CRF_REACH:
                 raise ValueError(f"CRF {name} must be from -1e9 to 1e9, got {value}")
-        if self.iterations < 0:
-            raise ValueError(f"CRF iterations must be >= 0, got {self.iterations}")
+        if not _whole(self.iterations, 0, CRF_ITERATIONS):
+            raise ValueError(
+                f"CRF iterations must be 0 to {CRF_ITERATIONS}, got {self.iterations!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -73,16 +80,34 @@ class ModelSpec:
     crf: CrfParams | None = None
 
     def __post_init__(self) -> None:
+        for problem in self._problems():
+            raise ValueError(problem)
+
+    def _problems(self) -> Iterator[str]:
+        if not _is_file_name(self.name):
+            yield f"the name {self.name!r} is no file name, which it becomes"
+        if not _is_word(self.architecture):
+            yield f"the architecture {self.architecture!r} is no word"
+        if not all(map(_is_word, self.classes)):
+            yield "classes are not a list of printable names"
         if not 1 <= len(self.classes) <= 254:
-            raise ValueError(
-                f"a model has 1 to 254 classes (255 = ignore), got {len(self.classes)}"
-            )
+            yield f"a model has 1 to 254 classes (255 = ignore), got {len(self.classes)}"
         if len(self.palette) != len(self.classes):
-            raise ValueError(f"{len(self.classes)} classes but {len(self.palette)} palette colours")
-        if min(self.input_size) < 32:
-            raise ValueError(f"input size {self.input_size} is below 32 pixels")
+            yield f"{len(self.classes)} classes but {len(self.palette)} palette colours"
+        if not all(_three(colour, lambda part: _whole(part, 0, 255)) for colour in self.palette):
+            yield "the palette's colours are not three whole numbers of 0 to 255 each"
+        height, width = self.input_size
+        if not (_whole(height, *SIDES) and _whole(width, *SIDES)):
+            yield f"input size {self.input_size} is not of {SIDES[0]} to {SIDES[1]} pixels each"
+        if not _three(self.mean, lambda part: _number(part, -CRF_REACH, CRF_REACH)):
+            yield f"mean {self.mean} is not three numbers"
+        if not _three(self.std, lambda part: _number(part, 1 / CRF_REACH, CRF_REACH)):
+            yield f"std {self.std} is not three numbers above 0"
+        for stride in (self.output_stride, self.logits_stride):
+            if not _whole(stride, *STRIDES):
+                yield f"a stride is from {STRIDES[0]} to {STRIDES[1]}, got {stride!r}"
         if self.resize != "stretch-bilinear":
-            raise ValueError(f"unknown resize rule {self.resize!r}; known: stretch-bilinear")
+            yield f"unknown resize rule {self.resize!r}; known: stretch-bilinear"
 
     @property
     def logits_size(self) -> tuple[int, int]:
@@ -110,7 +135,7 @@ class ModelSpec:
             crf = data.get("crf")
             fields = {key: _frozen(value) for key, value in data.items() if key != "crf"}
             return ModelSpec(**fields, crf=CrfParams(**crf) if crf else None)
-        except (TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise Refused(f"the model spec is not valid: {error}") from error
 
     def fingerprint(self) -> str:
@@ -130,7 +155,7 @@ def load_spec(path: Path) -> ModelSpec:
         data = json.loads(path.read_text())
     except FileNotFoundError:
         raise Refused(f"no model spec at {path}: it must stand beside the checkpoint") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"{path} is not a readable model spec: {error}") from error
     return ModelSpec.from_json(data)
 
@@ -142,3 +167,24 @@ def canonical_json(data: object) -> str:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _three(values: Any, check: Callable[[Any], bool]) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(map(check, values))
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, Integral) and low <= int(value) <= high
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, Real) and low <= float(value) <= high
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def _is_file_name(value: Any) -> bool:
+    """A bundle is written to artifacts/NAME, weights to NAME.safetensors."""
+    return _is_word(value) and PurePath(value).name == value != ".." and "\\" not in value

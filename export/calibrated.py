@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.atomic import replacing_folder
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.input_statistics import InputStatistics
 from engines.preprocess import VERSION
 from engines.ranges import Ranges, RangesKey
@@ -110,7 +110,7 @@ def load(ranges: Ranges, folder: Path, spec: ModelSpec) -> Calibrated:
             InputStatistics.from_json(light.read_bytes()) if light.is_file() else None,
             _searches(mixed or {}),
         )
-    except (TypeError, ValueError, KeyError) as error:
+    except MALFORMED as error:
         raise Refused(f"{folder} is damaged ({error}): calibrate again with --data SPEC") from error
 
 
@@ -127,7 +127,7 @@ def _json(path: Path) -> dict[str, Any] | None:
         data = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, *MALFORMED) as error:
         raise Refused(f"{path} is not valid ({error}): calibrate again with --data SPEC") from error
     if not isinstance(data, dict) or not data:
         raise Refused(f"{path} holds no calibration: calibrate again with --data SPEC")

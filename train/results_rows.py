@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.atomic import write_text
 from engines.command import as_json
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.spec import CrfParams
 from scenes.scores import Summary
 from train.cost import ONCE, Cost, Strategy
@@ -103,7 +103,7 @@ class Record:
                 "scores": Summary(**data["scores"]),
             }
             return Record(**data | parsed)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, *MALFORMED) as error:
             raise Refused(
                 f"{path} is no result of this version ({error!r}): remove it and measure it again "
                 "with python train/results.py --measure --data SPEC"

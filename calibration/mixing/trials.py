@@ -21,7 +21,7 @@ from calibration.fidelity import Fidelity, Reference
 from calibration.mixing.probes import Probe
 from calibration.sensitivity import LayerError
 from engines.atomic import write_text
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.machine import cpu_name, usable_cores
 
 Build = Callable[[Collection[str]], ModelProto]  # nodes that stay in float -> the finished graph
@@ -130,7 +130,7 @@ class Trials:
                 self.layers = [LayerError(**layer) for layer in data["layers"]]
                 points = [point_from_json(item) for item in data["points"]]
                 self._points = {frozenset(point.kept): point for point in points}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, *MALFORMED) as error:
             raise Refused(
                 f"{self._path} is not the state of a search ({error}): delete it to start anew"
             ) from error

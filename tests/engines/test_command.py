@@ -71,3 +71,8 @@ def test_usage_errors_of_options_are_not_tracebacks() -> None:
         raise UsageError("--a and --b exclude each other")
 
     assert run_command([], parse, lambda o: o, print) == 2
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_with(Refused("no class \x1b[2J\x07 here"), Result(Path(), np.float32(0))) == 6
+    assert capsys.readouterr().err == "error: no class ?[2J? here\n"
