@@ -111,14 +111,12 @@ class Agreement:
         apart = _apart(self._pairs)
         return self.classes[int(apart.argmax())] if apart.any() else None
 
-    def brief(self) -> dict[str, Any] | None:
-        """For the page; percent. None before the first frame."""
-        latest = self.latest
-        if latest is None:
-            return None
+    def brief(self) -> dict[str, Any]:
+        """For the page; percent, None before the first frame."""
+        shares = {"recent": self.recent, "mean": self.mean}
+        begun = self.latest is not None
+        percent = {name: percentage(share) if begun else None for name, share in shares.items()}
         first, second = self.engines
-        shares = {"latest": latest.share, "recent": self.recent, "mean": self.mean}
-        percent = {name: percentage(share) for name, share in shares.items()}
         return {"a": first, "b": second, **percent, "worst_class": self.worst_class()}
 
     def to_json(self) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def test_without_frames_there_are_no_numbers() -> None:
     agreement = Agreement(CLASSES)
     assert (agreement.count, agreement.mean, agreement.recent) == (0, 0.0, 0.0)
     assert agreement.to_json()["agreement"] is None
+    nothing = {"recent": None, "mean": None, "worst_class": None}
+    assert agreement.brief() == {"a": "a", "b": "b", **nothing}
 
 
 def test_recent_forgets() -> None:

@@ -197,6 +197,7 @@ function facts(entries) {
 }
 
 function agreeing({ a, b, recent, mean, worst_class: worst }) {
+  if (recent === null) return `${a} and ${b}: no frame yet`;
   const most = worst ? `, most differ in ${worst}` : "";
   return `${a} and ${b}: ${recent.toFixed(2)} % now, ${mean.toFixed(2)} % in all${most}`;
 }

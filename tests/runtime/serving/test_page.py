@@ -10,7 +10,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from runtime.agreement import Agreement
 
 
 def _chromium() -> Any:
@@ -98,6 +101,24 @@ def test_the_picture_moves_and_controls_act(served: Any, serve: Any, tmp_path: P
         assert size == [64, 48]
 
     assert browse(tmp_path / "profile", visit) == []
+
+
+def test_the_agreement_of_two_engines_is_told_once_there_is_one(
+    served: Any, serve: Any, tmp_path: Path
+) -> None:
+    agreement = served.channel.agreement = Agreement(("dark", "middle", "bright"), ("A", "B"))
+    server = serve(served)
+
+    async def visit(browser: Any) -> None:
+        facts = "document.getElementById('facts').textContent"
+        await browser.open(server.address.url)
+        await browser.until(f"{facts}.includes('A and B: no frame yet')")
+        dark = np.zeros((2, 2), np.uint8)
+        agreement.add(dark, np.array([[0, 0], [0, 1]], np.uint8), 0, 0.0)
+        told = "A and B: 75.00 % now, 75.00 % in all, most differ in dark"
+        await browser.until(f"{facts}.includes('{told}')")
+
+    assert browse(tmp_path, visit) == []
 
 
 def test_a_stalled_camera_is_called_stale(served: Any, serve: Any, tmp_path: Path) -> None:
