@@ -4,7 +4,7 @@ All contenders take the same frames from the same source, find the labels and dr
 frame. They take turns in laps of --frames frames, the first of which are not timed; medians over
 the laps count. `core_ms` is the processor time of all threads for one frame. What stream.py does
 by default is also run live: how old frames are when they are handed over, and how long a fresh
-process takes to its first mask.
+process takes to its first mask. Last, several cameras: one stream of all against a stream for each.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from engines.failures import SourceFailed, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.stream_cameras import CamerasRow
     from benchmarks.stream_loops import Loop
     from engines.bundle import Bundle
     from engines.session import Session
@@ -49,6 +50,8 @@ class Options:
     target: str = "cpu"
     frames: int = 60
     laps: int = 5
+    cameras: int = 8
+    cameras_fps: float = 2.0
     data: str = "street:"
     json: Path | None = None
 
@@ -57,6 +60,8 @@ class Options:
             raise UsageError(f"--frames {self.frames}: a lap has {WARM_UP} untimed frames, too")
         if self.laps < 1:
             raise UsageError("--laps must be at least 1")
+        if self.cameras < 0 or not self.cameras_fps > 0:
+            raise UsageError("--cameras: 0 for none, and --cameras-fps above 0")
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,11 @@ class Live:
 
 @dataclass(frozen=True)
 class Result:
-    """All rows, the live run, and which peers did not run, and why."""
+    """All rows, the live run, several cameras, and which peers did not run, and why."""
 
     results: list[Row]
     live: Live
+    cameras: list[CamerasRow]
     skipped: dict[str, str]
     machine: dict[str, str | int | float]
 
@@ -120,6 +126,10 @@ def parse(argv: list[str] | None) -> Options:
     p.add_argument("--target", default=default.target, metavar="T", help="of ours")
     p.add_argument("--frames", type=int, default=default.frames, metavar="N", help="of a lap")
     p.add_argument("--laps", type=int, default=default.laps, metavar="N", help="of each contender")
+    p.add_argument("--cameras", type=int, default=default.cameras, metavar="N", help="0: none")
+    p.add_argument(
+        "--cameras-fps", type=float, default=default.cameras_fps, metavar="F", help="of each, paced"
+    )
     p.add_argument("--data", default=default.data, metavar="SPEC", help="for NNCF's calibration")
     return Options(**vars(p.parse_args(argv)))
 
@@ -148,7 +158,7 @@ def run(options: Options) -> Result:
         for peer in rivals
         if (mine.crf == "off") == (peer.crf == "off")
     ]
-    return Result(rows, live, skipped, machine)
+    return Result(rows, live, several_cameras(options), skipped, machine)
 
 
 def require_waiting(camera: str) -> None:
@@ -261,6 +271,20 @@ def run_live(session: Session, options: Options) -> Live:
     )
 
 
+def several_cameras(options: Options) -> list[CamerasRow]:
+    """One stream of all cameras against a stream for each; half a lap's frames of each camera."""
+    from benchmarks.stream_cameras import Plan, run_cameras
+
+    if not options.cameras:
+        return []
+    flags = (
+        "--bundle", str(options.bundle.resolve()), "--target", options.target,
+        "--precision", options.precision,
+    )  # fmt: skip
+    frames = max(2, options.frames // 2)
+    return run_cameras(Plan(flags, options.cameras, frames, options.laps, options.cameras_fps))
+
+
 def first_mask(options: Options) -> float:
     """Seconds from starting a process to its end after one mask."""
     root = Path(__file__).resolve().parents[1]
@@ -300,7 +324,9 @@ def make_row(mine: Loop, peer: Loop, laps: dict[str, list[Lap]], settings: dict[
 
 
 def show(result: Result) -> None:
-    """Print one line per pair, the live run, and what was skipped."""
+    """Print one line per pair, the live run, the cameras, and what was skipped."""
+    from benchmarks.stream_cameras import show_cameras
+
     print(", ".join(f"{key} {value}" for key, value in result.machine.items()))
     print(
         f"{'ours':16}{'peer':26}{'ours FPS':>9}{'peer FPS':>9}{'faster':>8}{'core-ms':>9}"
@@ -317,6 +343,7 @@ def show(result: Result) -> None:
         f"{live.age_p99_ms:.0f}), dropped {live.dropped}, overhead {live.overhead_core_ms:.1f} "
         f"core-ms a frame; first mask of a fresh process after {live.first_mask_s:.1f} s"
     )
+    show_cameras(result.cameras)
     for name, reason in result.skipped.items():
         print(f"{name} skipped: {reason}")
 

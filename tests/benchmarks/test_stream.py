@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import stream, stream_loops
+from benchmarks import stream, stream_cameras, stream_loops
 from benchmarks.contenders import plain_onnxruntime
 from benchmarks.stream_loops import Loop, enlarge_by_opencv, enlarge_by_torch
 from engines.bundle import Bundle
@@ -25,6 +25,7 @@ def test_a_whole_run(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "s.json"
     flags = ["--bundle", str(tiny_bundle), "--camera", CAMERA, "--precision", "fp32"]
     flags += ["--live", "street:?fps=60&size=160x120&frames=20", "--laps", "2", "--frames", "14"]
+    flags += ["--cameras", "0"]
     assert stream.main([*flags, "--json", str(out)]) == 0
     result = json.loads(out.read_text())
     plain = [row for row in result["results"] if row["peer"] == "onnxruntime-fp32"]
@@ -36,8 +37,41 @@ def test_a_whole_run(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert row["ours_core_ms"] > 0
     assert result["live"]["age_p99_ms"] >= result["live"]["age_p50_ms"] > 0
     assert result["live"]["first_mask_s"] > 0
+    assert result["cameras"] == []
     assert "torch-eager" in result["skipped"]  # no checkpoint
     assert "first mask" in capsys.readouterr().out
+
+
+def test_a_lap_of_cameras_counts_all_of_them(tiny_bundle: Path) -> None:
+    cameras = [f"street:?frames={frames}&size=96x64" for frames in (5, 3)]
+    lap = stream_cameras.run_lap([cameras], ("--bundle", str(tiny_bundle)))
+    assert (lap.frames, lap.dropped) == (8, 0)
+    assert lap.core_ms > 0
+
+
+@pytest.mark.slow
+def test_cameras_together_and_each_by_itself(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--bundle", str(tiny_bundle), "--target", "cpu", "--precision", "fp32")
+    rows = stream_cameras.run_cameras(stream_cameras.Plan(flags, 2, 6, 1, 60.0))
+    assert [(row.processes, row.cameras) for row in rows] == [(1, 2), (2, 2), (1, 1)] * 2
+    assert [row.paced_fps for row in rows] == [None] * 3 + [60.0] * 3
+    for row in rows:
+        assert row.fps > 0
+        assert 0 < row.age_p50_ms <= row.age_p99_ms
+        assert row.rss_mb > 10
+    assert all(row.dropped == 0 for row in rows[:3])
+    stream_cameras.show_cameras(rows)
+    assert "2 cameras, a stream each" in capsys.readouterr().out
+
+
+def test_a_stream_that_fails_is_no_measurement(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError, match=r"ended with \[5\]"):
+        stream_cameras.run_lap([["/dev/video99"]], ("--bundle", str(tiny_bundle)))
+    assert "/dev/video99" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("enlarge", [enlarge_by_opencv, enlarge_by_torch])
@@ -85,6 +119,7 @@ def test_a_lap_times_what_comes_after_the_warm_up() -> None:
         (["--camera", "street:?fps=30"], 2, "is live"),
         (["--frames", "5"], 2, "untimed"),
         (["--laps", "0"], 2, "at least 1"),
+        (["--cameras", "-1"], 2, "0 for none"),
         (["--camera", "street:?frames=4"], 5, "has 4 frames"),
     ],
 )
