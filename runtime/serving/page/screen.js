@@ -44,7 +44,7 @@ function banner(condition, state) {
   const seconds = (state.age_ms / 1000).toFixed(0);
   if (condition === "stale") return `STALE ${seconds} s: ${state.detail || "no new frame from the camera"}`;
   if (condition === "starting") return state.detail || "Waiting for the first frame";
-  if (condition === "ended") return "The stream has ended";
+  if (condition === "ended") return state.detail || "The stream has ended";
   if (condition === "lost") return "Connection lost: this picture is old";
   return "";
 }
