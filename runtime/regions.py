@@ -63,6 +63,16 @@ def find_regions(
     return sorted(regions, key=lambda region: -region.area)
 
 
+def class_areas(labels: NDArray[np.uint8], classes: int) -> Integers:
+    """How many pixels of `labels` [H, W] have each of `classes` labels: [C].
+
+    By runs: counting half a million pixels one by one takes NumPy four times as long.
+    """
+    runs, values = _runs(labels)
+    counts = np.bincount(values, runs.right - runs.left, classes)[:classes]
+    return np.asarray(counts.astype(np.intp))
+
+
 def _runs(labels: NDArray[np.uint8]) -> tuple[Runs, NDArray[np.uint8]]:
     """The runs of each row, row by row from the left, and their labels."""
     height, width = labels.shape

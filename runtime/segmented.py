@@ -13,7 +13,7 @@ from engines.failures import UsageError, hint
 from engines.spec import ModelSpec
 from runtime.frame_path import Labels
 from runtime.lane import Result
-from runtime.regions import Region, find_regions
+from runtime.regions import Region, class_areas, find_regions
 from runtime.sinks.label_maps import label_png
 from runtime.source import Image
 
@@ -50,11 +50,8 @@ class Segmented:
     @cached_property
     def shares(self) -> dict[str, float]:
         """The share of all pixels, 0 to 1, for each class."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
-        return {
-            name: int(count) / self.labels.size
-            for name, count in zip(self.classes, counts[: len(self.classes)], strict=True)
-        }
+        areas = class_areas(self.labels, len(self.classes)) / self.labels.size
+        return dict(zip(self.classes, areas.tolist(), strict=True))
 
     def share(self, name: str) -> float:
         """The share of all pixels that a class covers, 0 to 1."""

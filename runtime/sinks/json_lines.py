@@ -16,12 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engines.failures import Failure, UsageError
 from runtime.agreement import Agreement
 from runtime.lane import Result
-from runtime.regions import Region, find_regions
+from runtime.regions import Region, class_areas, find_regions
 
 STANDARD_OUTPUT = Path("-")
 
@@ -105,7 +103,7 @@ def describe(result: Result, classes: Sequence[str], detail: Detail) -> dict[str
     """A result as it stands in its line; shares are of all pixels of the frame."""
     labels = result.labels
     height, width = labels.shape
-    counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)]
+    shares = (class_areas(labels, len(classes)) / labels.size).round(5).tolist()
     regions = find_regions(labels, round(detail.min_region * labels.size), detail.tolerance)
     age = time.monotonic() - result.frame.captured
     captured = datetime.fromtimestamp(time.time() - age, timezone.utc)
@@ -116,10 +114,7 @@ def describe(result: Result, classes: Sequence[str], detail: Detail) -> dict[str
         "captured": captured.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "age_ms": round(1e3 * age, 1),
         "size": [width, height],
-        "shares": {
-            name: round(int(count) / labels.size, 5)
-            for name, count in zip(classes, counts, strict=True)
-        },
+        "shares": dict(zip(classes, shares, strict=True)),
         "regions": [
             _region(region, classes, labels.size)
             for region in regions

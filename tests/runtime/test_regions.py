@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from runtime.outlines import simplify
-from runtime.regions import Region, find_regions
+from runtime.regions import Region, class_areas, find_regions
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -165,6 +165,12 @@ def test_all_rings_at_once_are_split_like_each_alone(labels: Labels, tolerance: 
     polygons = simplify(np.concatenate(exact), np.cumsum([0, *map(len, exact)]), tolerance)
     for ring, polygon in zip(exact, polygons, strict=True):
         assert polygon.tolist() == recursive(ring.tolist(), tolerance)
+
+
+@given(label_maps, st.integers(1, 4))
+def test_areas_of_classes_are_counted(labels: Labels, classes: int) -> None:
+    expected = [int((labels == label).sum()) for label in range(classes)]
+    assert class_areas(labels, classes).tolist() == expected
 
 
 def test_small_regions_and_the_label_of_no_class_are_left_out() -> None:
