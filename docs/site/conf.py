@@ -43,6 +43,7 @@ html_static_path = [str(HERE / "static")]
 html_extra_path = [str(HERE / "root")]
 html_css_files = ["house.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 pygments_style = "default"
 pygments_dark_style = "github-dark"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from export.plans.explained import KNOWN
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("scenes", "engines", "crf", "train", "calibration", "export", "runtime")
 EXIT_CODES = {
@@ -78,9 +80,14 @@ def worded(node: ast.expr) -> str:
 
 
 def as_section() -> str:
-    """All messages as Markdown, for the end of docs/troubleshooting.md."""
+    """All messages as Markdown, TensorRT's too, for the end of docs/troubleshooting.md."""
     lines = ["", "## Every message", "", "| exit code | message | from |", "|---|---|---|"]
     for message in sorted(messages(), key=lambda m: (m.code, m.file, m.text)):
         text = " ".join(message.text.split()).replace("|", "\\|").replace("`", "'")
         lines.append(f"| {message.code} | `{text}` | {message.file} |")
+    lines += ["", "## TensorRT's own messages", ""]
+    lines += ["| it says | cause | fix | told by |", "|---|---|---|---|"]
+    for known in KNOWN:
+        pattern = known.pattern.replace("|", "\\|")
+        lines.append(f"| `{pattern}` | {known.cause} | {known.fix} | {known.source} |")
     return "\n".join([*lines, ""])
