@@ -140,31 +140,28 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the bundle, and 20 frames of the street as CamVid and as a folder: data set."""
+    """A folder with the bundle, a picture, and the street as CamVid and as a folder: data set."""
     folder = tmp_path_factory.mktemp("reader")
     street = open_dataset("street:", "val")
-    for split in ("train", "val", "test"):
-        for index in range(20):
-            scene = street[index * 5]
-            write(folder, split, index, Image.fromarray(scene.frame), Image.fromarray(scene.labels))
+    for index in range(20):  # calibration takes 16 or more, tuning 10, and a score few
+        frame, labels = map(Image.fromarray, (street[index * 5].frame, street[index * 5].labels))
+        for split in ("train", "val", "test"):
+            save(frame, folder / f"data/folder/images/{split}/{index:03}.png")
+            save(labels, folder / f"data/folder/labels/{split}/{index:03}.png")
+        split = "train" if index < 16 else "val"
+        save(frame, folder / f"data/camvid/{split}/{index:03}.png")
+        save(labels, folder / f"data/camvid/{split}annot/{index:03}.png")
     classes = {"classes": list(street.classes), "palette": [list(c) for c in street.palette]}
     (folder / "data/folder/classes.json").write_text(json.dumps(classes))
-    Image.fromarray(street[0].frame).save(folder / "picture.jpg")
+    save(Image.fromarray(street[0].frame), folder / "picture.jpg")
     build = [sys.executable, str(ROOT / "export/build_engine.py"), "--int8"]
     subprocess.run(build, cwd=folder, check=True)
     return folder
 
 
-def write(root: Path, split: str, index: int, frame: Image.Image, labels: Image.Image) -> None:
-    camvid, own = root / "data/camvid", root / "data/folder"
-    for path, picture in [
-        (camvid / split / f"{index:03}.png", frame),
-        (own / "images" / split / f"{index:03}.png", frame),
-        (camvid / f"{split}annot" / f"{index:03}.png", labels),
-        (own / "labels" / split / f"{index:03}.png", labels),
-    ]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+def save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
 
 
 @pytest.fixture
