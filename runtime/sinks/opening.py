@@ -19,6 +19,7 @@ from runtime.sinks.label_maps import LabelMaps, check_folder
 from runtime.sinks.recorder import Recorder, check_recordable
 from runtime.sinks.sink import Sink
 from runtime.sinks.threaded import Threaded
+from runtime.sinks.wall import Wall
 from runtime.sinks.window import Window
 
 
@@ -106,23 +107,29 @@ def open_sinks(
     """
     lanes, spec = assembly.stream.lanes, assembly.bundle.spec
     waits = [drop_policy(options.drop, live=lane.source.live).name == "all" for lane in lanes]
+    window = [_window(lanes)] if windowed else []
     by_camera = []
     for index, lane in enumerate(lanes):
         files = _files(options, lane, spec, index, len(lanes))
         sinks: list[Sink] = [
             stack.enter_context(Threaded(sink, waits, lane.timings)) for sink in files
         ]
-        if windowed:
-            sinks.append(stack.enter_context(Window(f"DeepLab Edge: {lane.source.name}")))
-        by_camera.append(sinks)
+        by_camera.append([*sinks, *window])
     shared = list(more)
-    for sink in more:
+    for sink in (*window, *more):
         stack.enter_context(sink)
     if options.results is not None:
         detail = Detail(options.min_region, options.polygon_tolerance)
         lines = JsonLines(options.results, spec.classes, detail, _agreements(assembly))
         shared.insert(0, stack.enter_context(Threaded(lines, waits, lanes[0].timings)))
     return Sinks(lanes, [[*sinks, *shared] for sinks in by_camera])
+
+
+def _window(lanes: Sequence[Lane]) -> Sink:
+    """One window, in which several cameras stand side by side."""
+    if len(lanes) == 1:
+        return Window(f"DeepLab Edge: {lanes[0].source.name}")
+    return Wall(Window(f"DeepLab Edge: {len(lanes)} cameras"), len(lanes))
 
 
 def _files(options: Options, lane: Lane, spec: ModelSpec, camera: int, cameras: int) -> list[Sink]:
