@@ -138,6 +138,14 @@ class LiveStream:
         """Where each camera stands at the moment."""
         return [lane.source.status for lane in self._stream.lanes]
 
+    @property
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        """Of each sink that writes files: results `written` and `dropped`, `core_ms` of one.
+
+        Exact once the `with` is left.
+        """
+        return self._sinks.to_json()
+
     def describe(self) -> str:
         """What runs and why, in lines for people."""
         return self._assembly.describe(self._temporal)

@@ -141,6 +141,9 @@ def test_several_cameras_and_their_files(tiny: Settled, scene: Picture, tmp_path
         "maps-0", "maps-1", "out-0.mp4", "out-1.mp4", "r.jsonl"
     ]  # fmt: skip
     assert len(list((tmp_path / "maps-0").iterdir())) == 3
+    assert {name: row["written"] for name, row in stream.sinks.items()} == {
+        "record": 5, "label maps": 5, "results": 5
+    }  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert sorted((line["camera"], line["index"]) for line in lines) == [
         (0, 0), (0, 1), (0, 2), (1, 0), (1, 1)
