@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.intp]
+Floats = NDArray[np.float64]
 Corners = NDArray[np.intp]  # [N, 2]: x, y
 
 
@@ -102,27 +103,27 @@ def simplify(rings: Corners, offsets: Integers, tolerance: float) -> list[Corner
         tolerance: In pixels.
     """
     closed = np.insert(rings, offsets[1:], rings[offsets[:-1]], axis=0)
+    x, y = closed.T.astype(np.float64)  # all below stays a whole number under 2^53, up to 8K video
     offsets = offsets + np.arange(len(offsets))
-    anchors = _anchors(closed, offsets)
+    anchors = _anchors(x, y, offsets)
     kept = np.zeros(len(closed), np.bool_)
     kept[anchors] = True
     low, high = anchors[:-1], anchors[1:]
     while low.size:
-        low, middle, high = _split(closed, low, high, tolerance)
+        low, middle, high = _split(x, y, low, high, tolerance)
         kept[middle] = True
         low, high = np.append(low, middle), np.append(middle, high)
     kept[offsets[1:] - 1] = False  # the end of a closed ring is its beginning
     return np.split(closed[kept], np.cumsum(np.add.reduceat(kept, offsets[:-1]))[:-1])
 
 
-def _anchors(closed: Corners, offsets: Integers) -> Integers:
+def _anchors(x: Floats, y: Floats, offsets: Integers) -> Integers:
     """Corners that stay: both ends of each ring, and one on the right, lower and left of its box.
 
     At least three of them differ: the first on the right is above the first at the bottom.
     """
     begins, sizes = offsets[:-1], np.diff(offsets)
-    place = np.arange(len(closed))
-    x, y = closed.T
+    place = np.arange(len(x))
     on_right = x == np.repeat(np.maximum.reduceat(x, begins), sizes)
     at_bottom = y == np.repeat(np.maximum.reduceat(y, begins), sizes)
     on_left = x == np.repeat(np.minimum.reduceat(x, begins), sizes)
@@ -134,7 +135,7 @@ def _anchors(closed: Corners, offsets: Integers) -> Integers:
 
 
 def _split(
-    closed: Corners, low: Integers, high: Integers, tolerance: float
+    x: Floats, y: Floats, low: Integers, high: Integers, tolerance: float
 ) -> tuple[Integers, Integers, Integers]:
     """The segments, by their end points, that pass a corner between these by more than
     `tolerance`, and the first of the farthest such corners of each."""
@@ -145,7 +146,7 @@ def _split(
     inner = high - low - 1
     begins = np.cumsum(inner) - inner
     place = np.arange(inner.sum()) + np.repeat(low + 1 - begins, inner)
-    scaled, scale = _squared_distances(closed, place, inner, closed[low], closed[high])
+    scaled, scale = _squared_distances(x, y, place, inner, low, high)
     farthest = np.maximum.reduceat(scaled, begins)
     split = farthest > tolerance**2 * scale
     first = np.flatnonzero(scaled == np.repeat(farthest, inner))
@@ -154,19 +155,20 @@ def _split(
 
 
 def _squared_distances(
-    closed: Corners, place: Integers, inner: Integers, start: Corners, end: Corners
-) -> tuple[Integers, Integers]:
+    x: Floats, y: Floats, place: Integers, inner: Integers, low: Integers, high: Integers
+) -> tuple[Floats, Floats]:
     """From each corner, at `place`, to its segment, times a scale of the segment that makes all
     of them whole numbers, so that equal distances are equal; and this scale.
 
-    `inner` is how many corners each segment has.
+    `inner` is how many corners each segment, from `low` to `high`, has.
     """
-    ahead = end - start
-    square = (ahead**2).sum(axis=1)
-    ahead[square == 0] = 1, 0  # an outline may come back to a point: then any direction will do
-    aside_x, aside_y = (closed[place] - np.repeat(start, inner, axis=0)).T
-    ahead_x, ahead_y = np.repeat(ahead.T, inner, axis=1)
+    ahead_x, ahead_y = x[high] - x[low], y[high] - y[low]
+    square = ahead_x**2 + ahead_y**2
+    ahead_x[square == 0] = 1  # an outline may come back to a point: then any direction will do
+    scale = np.maximum(square, 1)
+    aside_x, aside_y = x[place] - np.repeat(x[low], inner), y[place] - np.repeat(y[low], inner)
+    ahead_x, ahead_y = np.repeat(ahead_x, inner), np.repeat(ahead_y, inner)
     along = aside_x * ahead_x + aside_y * ahead_y
-    beyond = along - np.clip(along, 0, np.repeat(square, inner))
+    beyond = along - np.minimum(np.maximum(along, 0), np.repeat(square, inner))
     across = aside_x * ahead_y - aside_y * ahead_x
-    return across**2 + beyond**2, np.maximum(square, 1)
+    return across * across + beyond * beyond, scale
