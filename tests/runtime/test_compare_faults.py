@@ -28,7 +28,7 @@ INT8 = "int8_u8.onnx"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle whose INT8 is calibrated, as a build does it."""
-    return write_bundle(tmp_path_factory.mktemp("whole") / "bundle")
+    return write_bundle(tmp_path_factory.mktemp("whole") / "bundle", int8="minmax")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def lose(number: int, model: ModelProto) -> None:
     tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
 
 
-@pytest.mark.parametrize("name", ["sky", "car"])  # what this random network mostly gives
+@pytest.mark.parametrize("name", ["sky", "car"])  # 9 and 91 % of what it gives
 def test_the_class_is_named(whole: Path, tmp_path: Path, reference: Session, name: str) -> None:
     number = CLASSES.index(name)
     broken = with_fault(whole, tmp_path / "broken", (INT8,), lambda model: lose(number, model))
     sound, found = compared(reference, whole), compared(reference, broken)
-    assert sound.mean > 0.98
-    assert found.mean < 0.9
+    assert sound.mean > 0.97
+    assert found.mean < 0.95
     assert found.worst_class() == name
