@@ -8,6 +8,7 @@ from PIL import Image as Pictures
 
 from engines.failures import Failure, UsageError
 from runtime.serving.channel import Channel
+from runtime.sinks.label_maps import label_png
 
 KINDS = ("overlay", "frame", "labels")
 
@@ -23,14 +24,8 @@ def snapshot(channel: Channel, kind: str) -> bytes:
     if result is None:
         raise Failure("no frame has come yet: try again in a second")
     if kind == "labels":
-        height, width = result.labels.shape
-        picture = Pictures.frombytes("P", (width, height), result.labels.tobytes())
-        palette = [level for colour in channel.session.spec.palette for level in colour]
-        picture.putpalette(palette + [0] * (768 - len(palette)))
-    else:
-        picture = Pictures.fromarray(
-            channel.picture(result) if kind == "overlay" else result.frame.image
-        )
+        return label_png(result.labels, channel.session.spec.palette)
+    picture = channel.picture(result) if kind == "overlay" else result.frame.image
     data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=3)
+    Pictures.fromarray(picture).save(data, "PNG", compress_level=3)
     return data.getvalue()
