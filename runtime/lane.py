@@ -78,6 +78,7 @@ class Lane:
         self.threads: list[threading.Thread] = []
         self.overheads: list[float] = []  # CPU seconds of each thread that ended
         self.first = self.last = 0.0  # monotonic time of the first and last hand-over
+        self._handed_on = self._drawn = 0  # frames; each is counted by one thread
         self._patience = Patience(patience)
         self._stopped = False
 
@@ -101,6 +102,11 @@ class Lane:
     def over(self) -> bool:
         """Whether the last result was taken."""
         return self.finished.drained
+
+    @property
+    def busy(self) -> bool:
+        """Whether the draw thread has work."""
+        return self._handed_on > self._drawn and not self.inferred.ended
 
     @property
     def ready(self) -> bool:
@@ -128,6 +134,7 @@ class Lane:
             self.fail(outcome)
             return
         with suppress(Ended):
+            self._handed_on += 1
             self.inferred.put((frame, outcome))
 
     def silence(self) -> float | None:
@@ -239,4 +246,6 @@ class Lane:
             fps = rate.tick(time.monotonic())
             age = time.monotonic() - frame.captured
             picture = self.path.draw(frame, inferred, labels, fps, age)
+            self._drawn += 1
+            self.inferred.changed()  # it is not busy any more, though nothing was taken or put
             self.finished.put((frame, labels, picture))

@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from engines.failures import SourceFailed
+from engines.machine import usable_cores
 from engines.session import Session
 from runtime.batches import Batches, OneByOne
 from runtime.cpu_path import CpuPath
@@ -47,12 +48,20 @@ class Stream:
     Args:
         lanes: One for each camera.
         batches: Runs the frames of several lanes together; None: one after the other.
+        most_busy: Lanes whose frames are drawn at the same time; None: as many as there are cores,
+            two at least. More would take the cores from each other and make all frames older.
     """
 
-    def __init__(self, lanes: Sequence[Lane], batches: Batches | None = None) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        batches: Batches | None = None,
+        most_busy: int | None = None,
+    ) -> None:
         self.lanes = tuple(lanes)
         self.stopped = False  # by `stop`, not by the end of the sources
         self._batches = batches or OneByOne()
+        self._most_busy = most_busy or max(2, usable_cores())
         self._work = threading.Event()  # something changed for the inference thread
         self._results = threading.Event()  # ... for the consumer
         self._error: Exception | None = None  # a bug's or the engine's, which concerns all lanes
@@ -217,11 +226,16 @@ class Stream:
             wait = self._look_after_lanes()
             if all(lane.inferred.ended for lane in self.lanes):
                 return
-            chosen = turns.choose(lambda i: self.lanes[i].ready, self._batches.most_frames)
+            chosen = turns.choose(lambda i: self.lanes[i].ready, self._room())
             if chosen:
                 self._run_round([self.lanes[i] for i in chosen])
             else:
                 self._work.wait(wait)
+
+    def _room(self) -> int:
+        """How many frames may be inferred now."""
+        busy = sum(lane.busy for lane in self.lanes)
+        return min(self._batches.most_frames, self._most_busy - busy)
 
     def _look_after_lanes(self) -> float | None:
         """Pass ends on and give up silent sources; seconds until one might be silent too long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,17 +166,40 @@ def show(summary: Summary) -> None:
     if len(summary.crf_iterations) > 1:
         counts = ", ".join(f"{n} on {frames}" for n, frames in summary.crf_iterations.items())
         print(f"CRF iterations within the budget: {counts} frames")
-    for line in agreement_lines(summary):
+    for line in (*agreement_lines(summary), *drift_lines(summary)):
         print(line)
-    for warning in [] if summary.drift is None else summary.drift["warnings"]:
-        print(f"drift: {warning['what']}, {warning['times']} time(s)")
     for name, row in summary.sinks.items():
         print(
             f"{name}: {row['written']} written, {row['dropped']} dropped, "
             f"{row['core_ms']:.1f} core-ms each"
         )
     if summary.record is not None and summary.frames:
-        print(f"recorded {summary.record}{_encoder(summary)}")
+        each = ", a file for each camera" if len(summary.cameras) > 1 else ""
+        print(f"recorded {summary.record}{each}{_encoder(summary)}")
+    if len(summary.cameras) > 1:
+        _show_cameras(summary.cameras)
+
+
+def _show_cameras(cameras: Sequence[CameraSummary]) -> None:
+    """A line for each."""
+    print(f"{'camera':>8}{'frames':>9}{'FPS':>8}{'age ms':>9}{'p99':>7}{'dropped':>9}{'lost':>6}")
+    for number, camera in enumerate(cameras):
+        ages = camera.frame_age
+        print(
+            f"{number:>8}{camera.frames:9}{camera.fps:8.1f}{ages.percentile_ms(50):9.0f}"
+            f"{ages.percentile_ms(99):7.0f}{camera.dropped:9}{camera.reconnects:6}  "
+            f"{camera.camera} ({camera.ended})"
+        )
+
+
+def drift_lines(summary: Summary) -> list[str]:
+    """What was warned of, for people."""
+    lines = []
+    for number, camera in enumerate(summary.cameras):
+        whose = f" of camera {number}" if len(summary.cameras) > 1 else ""
+        for warning in [] if camera.drift is None else camera.drift["warnings"]:
+            lines.append(f"drift{whose}: {warning['what']}, {warning['times']} time(s)")
+    return lines
 
 
 def _encoder(summary: Summary) -> str:

@@ -255,3 +255,30 @@ def test_one_may_be_paused_alone(session: Any, make_source: MakeSource) -> None:
                 assert cameras == [1] * 30
                 stream.resume(0)
     assert cameras == [1] * 30 + [0] * 30
+
+
+def test_no_more_are_drawn_at_once_than_the_machine_has_room_for(
+    session: Any, make_source: MakeSource
+) -> None:
+    drawing, most = 0, 0
+    lock, met = threading.Lock(), threading.Event()
+
+    class Counting:
+        def refine(self, frame: Image, logits: Logits) -> Labels:
+            nonlocal drawing, most
+            with lock:
+                drawing += 1
+                most = max(most, drawing)
+                if most == 2:
+                    met.set()
+            assert met.wait(GUARD)  # the first waits for a second one
+            with lock:
+                drawing -= 1
+            return np.zeros(frame.shape[:2], np.uint8)
+
+    lanes = [
+        file_lane(session, make_source(scene(seed, 10)), refiner=Counting()) for seed in range(4)
+    ]
+    with Stream(lanes, most_busy=2) as stream:
+        assert len(list(stream)) == 40
+    assert most == 2
