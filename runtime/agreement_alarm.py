@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from numbers import Real
 
 from engines.bundle import Bundle
 from engines.choice import timed_rows
@@ -59,7 +60,8 @@ def agreement_limit(bundle: Bundle, session: Session) -> tuple[float | None, str
     From the row of the bundle's accuracy report for this precision and target.
     """
     rows = timed_rows(bundle.report(), session.target)
-    found = [row["agreement"] for row in rows if row["precision"] == session.precision]
+    ours = (row.get("agreement") for row in rows if row["precision"] == session.precision)
+    found = [float(percent) for percent in ours if isinstance(percent, Real)]
     if not found:
         return None, (
             "no warning, as the bundle has no accuracy report of "

@@ -95,8 +95,8 @@ class Shadow:
         self.close()
 
     def _work(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
             with suppress(Ended):
                 while True:
                     self._compare(*self._waiting.take())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from engines.labels import upsample_argmax
 from engines.session import Session, open_session
 from runtime.agreement import WINDOW, Agreement
 from runtime.agreement_alarm import FACTOR, FLOOR, AgreementAlarm, agreement_limit
-from runtime.shadow import Shadow, ShadowedSession
+from runtime.shadow import Shadow, ShadowedSession, shadowed
 from scenes.street import StreetCamera
 from tests.runtime.damaged_bundle import with_int8
 
@@ -234,9 +235,11 @@ def test_it_warns_once_when_the_last_frames_agree_too_little(
     assert facts["most_in"] == "road"
 
 
-def report(agreement: float, precision: str = "int8", target: str = "cpu") -> dict[str, Any]:
-    row = {"precision": precision, "target": target, "shipped": True, "crf": None}
-    return {"rows": [{**row, "p50_ms": 10.0, "agreement": agreement}]}
+def report(agreement: object, precision: str = "int8", target: str = "cpu") -> dict[str, Any]:
+    row = {"precision": precision, "target": target, "shipped": True, "crf": None, "drop": 0.1}
+    gate = {"max_drop": 1.0, "max_class_drop": {}}
+    rows = [{**row, "p50_ms": 10.0, "class_drop": {}, "agreement": agreement}]
+    return {"gate": gate, "rows": rows, "machine": {}}
 
 
 class Reported:
@@ -260,6 +263,7 @@ class Reported:
         (report(100.0), 1 - FLOOR),
         (report(99.0), 1 - FACTOR * 0.01 - FLOOR),
         (report(10.0), 0.0),
+        (report("much"), None),
     ],
 )
 def test_the_limit_comes_from_the_accuracy_report(
@@ -270,3 +274,22 @@ def test_the_limit_comes_from_the_accuracy_report(
     value, why = agreement_limit(bundle, engine)
     assert value == (None if limit is None else pytest.approx(limit))
     assert ("python calibration/report.py --bundle artifacts/model" in why) == (limit is None)
+
+
+def test_a_bundle_with_a_report_has_a_watched_stream(
+    tiny_bundle: Path, tmp_path: Path, street: Images, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = Bundle.open(with_int8(tiny_bundle, tmp_path / "bundle", DAMAGED))
+    bundle = bundle.add_report(report(99.0))
+    caplog.set_level(logging.WARNING, "deeplab")
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(bundle, "int8", "cpu", 1))
+        shadow, running, line = shadowed(stack, bundle, session, 1)
+        assert "warns below 96.90 % (99.00 % in the accuracy report)" in line
+        for number in range(WINDOW + 1):
+            running.run(street[number % len(street)][None])
+            wait_for(shadow, number + 1)
+        assert shadow.to_json()["warnings"] == 1
+    (record,) = caplog.records
+    facts: dict[str, Any] = record.facts  # type: ignore[attr-defined]
+    assert facts["most_in"] == DAMAGED
