@@ -91,7 +91,7 @@ class TritonConfig:
         }
         if self.backend in PLATFORMS:
             data["platform"] = PLATFORMS[self.backend]
-        if self.max_batch > 1:
+        if self.max_batch > 1 and self.backend != "python":  # which gains nothing by waiting
             data["dynamic_batching"] = {"max_queue_delay_microseconds": QUEUE_MICROSECONDS}
         return data
 
@@ -126,12 +126,18 @@ def logits_config(
 
 
 def labels_config(
-    spec: ModelSpec, name: str, device: str, instances: int, parameters: dict[str, str]
+    spec: ModelSpec,
+    name: str,
+    max_batch: int,
+    device: str,
+    instances: int,
+    parameters: dict[str, str],
 ) -> TritonConfig:
-    """Of the python backend: a uint8 [H, W, 3] frame of any size to its uint8 [H, W] labels."""
+    """Of the python backend: a uint8 [H, W, 3] frame of any size to its uint8 [H, W] labels, and
+    where Triton batches, up to `max_batch` of one size."""
     frame, labels = Tensor(INPUT, "UINT8", (-1, -1, 3)), Tensor("labels", "UINT8", (-1, -1))
     return TritonConfig(
-        name, "python", frame, labels, spec.input_size, 0, device, instances,
+        name, "python", frame, labels, spec.input_size, max_batch, device, instances,
         described(spec) | parameters,
     )  # fmt: skip
 

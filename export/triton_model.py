@@ -1,4 +1,4 @@
-"""`model.py` of Triton's python backend: a frame of any size to its labels, CRF included.
+"""`model.py` of Triton's python backend: frames of any size to their labels, CRF included.
 
 It stands in the model's version folder beside a copy of the bundle, which is verified when it is
 loaded. Triton's Python needs this package: pip install deeplab-edge's wheel in the server's image.
@@ -6,6 +6,7 @@ loaded. Triton's Python needs this package: pip install deeplab-edge's wheel in 
 
 from __future__ import annotations
 
+import ctypes
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,27 @@ from engines.bundle import Bundle
 from engines.labels import upsample_argmax
 from engines.preprocess import fit_frame
 from engines.session import open_session
+
+
+class Lent:
+    """An array that Triton takes by DLPack.
+
+    Triton 2.51 (24.10) is compiled for NumPy 1. With NumPy 2 its `as_numpy` gives one byte of the
+    frame everywhere, and `Tensor(name, array)` answers with the right shape and no bytes; neither
+    is an error. DLPack is right with both, but for the capsule's destructor, which is for a capsule
+    that nobody took: NumPy's stumbles over the name that Triton gives a taken one.
+    """
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self._array = array
+
+    def __dlpack__(self, **_: Any) -> Any:
+        capsule = self._array.__dlpack__()
+        ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
+        return capsule
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
 
 
 class TritonPythonModel:
@@ -42,11 +64,13 @@ class TritonPythonModel:
         self._session.close()
 
     def _respond(self, request: Any) -> Any:
-        frame = triton.get_input_tensor_by_name(request, "frames").as_numpy()
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-            text = f"frames is uint8 [H, W, 3], got {frame.dtype} {list(frame.shape)}"
+        frames = np.from_dlpack(triton.get_input_tensor_by_name(request, "frames"))
+        if frames.ndim not in (3, 4) or frames.shape[-1] != 3 or frames.size == 0:
+            text = f"frames is uint8 [H, W, 3] or [N, H, W, 3], got {list(frames.shape)}"
             return triton.InferenceResponse([], triton.TritonError(text))
-        return triton.InferenceResponse([triton.Tensor("labels", self._labels(frame))])
+        one = frames.ndim == 3
+        labels = self._labels(frames) if one else np.stack([self._labels(f) for f in frames])
+        return triton.InferenceResponse([triton.Tensor.from_dlpack("labels", Lent(labels))])
 
     def _labels(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         spec = self._session.spec

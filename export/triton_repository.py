@@ -46,10 +46,9 @@ class Options:
     def __post_init__(self) -> None:
         if min(self.version, self.max_batch, self.instances) < 1:
             raise UsageError("--version, --max-batch and --instances must be at least 1")
-        if self.max_batch > 1 and self.backend != "onnxruntime":
+        if self.max_batch > 1 and self.backend == "tensorrt":
             raise UsageError(
-                "--max-batch is onnxruntime's: a plan has the batch that it was built for "
-                "(build_engine.py --batch), and the python backend answers frame by frame"
+                "--max-batch: a plan has the batch that it was built for (build_engine.py --batch)"
             )
         if self.name is not None and not re.fullmatch(r"\w[\w.-]{0,99}", self.name):
             raise UsageError(f"--name {self.name!r}: letters, digits, . _ and - only")
@@ -92,7 +91,8 @@ def parse(argv: list[str] | None) -> Options:
     p.add_argument("--version", type=int, default=default.version, metavar="N", help="of the model")
     p.add_argument(
         "--max-batch", type=int, default=default.max_batch, metavar="N",
-        help="of onnxruntime: let the server put up to N frames into one run",
+        help="take up to N frames at once; onnxruntime's server also puts those of several clients "
+        "into one run",
     )  # fmt: skip
     p.add_argument("--device", choices=DEVICES, default=default.device, help="where it runs")
     p.add_argument(
@@ -207,6 +207,7 @@ def of_bundle(bundle: Bundle, options: Options) -> Content:
     parameters = {"precision": precision, "target": target, "crf": options.crf}
     config = labels_config(
         bundle.spec, options.name or bundle.spec.name,
+        options.max_batch if options.max_batch > 1 else 0,
         "gpu" if target == "tensorrt" else "cpu", options.instances, parameters,
     )  # fmt: skip
 

@@ -212,7 +212,7 @@ def test_a_file_that_was_altered_is_not_served(
         (["--name", "../up"], 2, "letters, digits"),
         (["--name=-x"], 2, "letters, digits"),
         (["--instances", "0"], 2, "at least 1"),
-        (["--backend", "python", "--max-batch", "2"], 2, "--max-batch is onnxruntime's"),
+        (["--backend", "tensorrt", "--max-batch", "2"], 2, "a plan has the batch that it was"),
         (["--backend", "tensorrt", "--device", "cpu"], 2, "a TensorRT plan runs on a GPU"),
         (["--precision", "int8", "--device", "gpu"], 2, "is for the CPU"),
         (["--precision", "int8"], 2, "has no int8 graph"),
@@ -256,7 +256,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Any]]:
     triton = ModuleType("triton_python_backend_utils")
     parts = {
         "get_input_tensor_by_name": lambda request, name: request[name],
-        "Tensor": lambda name, array: SimpleNamespace(name=name, as_numpy=lambda: array),
+        "Tensor": SimpleNamespace(
+            from_dlpack=lambda name, lent: SimpleNamespace(name=name, array=np.from_dlpack(lent))
+        ),
         "TritonError": lambda text: text,
         "InferenceResponse": lambda tensors, error=None: SimpleNamespace(
             tensors=tensors, error=error
@@ -291,7 +293,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Any]]:
 
 
 def request(frame: NDArray[Any]) -> dict[str, Any]:
-    return {"frames": SimpleNamespace(as_numpy=lambda: frame)}
+    return {"frames": frame}  # which DLPack takes, as it does Triton's tensors
 
 
 @pytest.mark.parametrize("mode", ["off", "fast"])
@@ -311,7 +313,7 @@ def test_the_python_backend_answers_with_labels_of_the_frames_size(
     frame = np.random.default_rng(1).integers(0, 256, (70, 101, 3), dtype=np.uint8)
     served = server(model)
     good, bad, again = served.execute([request(frame), request(frame[..., 0]), request(frame)])
-    assert bad.error == "frames is uint8 [H, W, 3], got uint8 [70, 101]"
+    assert bad.error == "frames is uint8 [H, W, 3] or [N, H, W, 3], got [70, 101]"
     (tensor,) = good.tensors
     assert tensor.name == "labels"
     opened = Bundle.open(bundle)
@@ -322,8 +324,20 @@ def test_the_python_backend_answers_with_labels_of_the_frames_size(
     else:
         assert opened.spec.crf is not None
         expected = DenseCrf((70, 101), 11, opened.spec.crf, mode=mode).refine(frame, logits)
-    np.testing.assert_array_equal(tensor.as_numpy(), expected)
-    np.testing.assert_array_equal(again.tensors[0].as_numpy(), expected)
+    np.testing.assert_array_equal(tensor.array, expected)
+    np.testing.assert_array_equal(again.tensors[0].array, expected)
+
+
+def test_the_python_backend_answers_several_frames_as_it_does_each(
+    bundle: Path, server: Callable[[Path], Any], frames: Frame
+) -> None:
+    assert export(bundle, "--backend", "python", "--crf", "fast", "--max-batch", "4") == 0
+    config = config_of(model_of(bundle))
+    assert (config.max_batch_size, config.HasField("dynamic_batching")) == (4, False)
+    served = server(model_of(bundle))
+    responses = served.execute([request(frames), *(request(frame) for frame in frames)])
+    together, *alone = (response.tensors[0].array for response in responses)
+    np.testing.assert_array_equal(together, np.stack(alone))
 
 
 def test_the_python_backend_verifies_its_bundle(
