@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from engines.device import open_device
 from engines.failures import DeviceLost, DeviceMissing
 from engines.guarded_device import guarded
 from runtime.gpu_path import GpuPath
+from runtime.lane import Lane
+from runtime.pipeline import Stream
 from runtime.source import Frame
+from runtime.sources.status import ALWAYS_LIVE
 from tests.engines.fake_gpu import FakeGpu
 from tests.engines.fake_tensorrt import FakeLibrary
 from tests.engines.plan_bundles import FRAMES, network, opened
@@ -71,6 +77,43 @@ def test_the_gpu_way_of_a_stream_ends_with_that_failure_alone(
     ):
         break_gpu()
         path.infer(path.prepare(FRAME))
+
+
+class BreakingCamera:
+    """A camera whose third frame finds the GPU broken."""
+
+    name, live, fps, damaged, status = "camera", False, 25.0, 0, ALWAYS_LIVE
+
+    def __init__(self, break_gpu: Broken) -> None:
+        self._break = break_gpu
+        self.taken = threading.Semaphore(0)  # results that the test has
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        for index in range(2):
+            yield Frame(FRAMES[index], index, index / 25, index / 25)
+            self.taken.acquire()
+        self._break()
+        for index in range(2, 9):
+            yield Frame(FRAMES[index], index, index / 25, index / 25)
+
+    def close(self) -> None:
+        self.taken.release(9)
+
+
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_a_stream_ends_with_it_after_the_results_before(
+    tensorrt: FakeLibrary, tmp_path: Path, break_gpu: Broken, cameras: int
+) -> None:
+    results = 0
+    with opened(tmp_path, tensorrt) as session, ExitStack() as stack:
+        sources = [BreakingCamera(break_gpu) for _ in range(cameras)]
+        paths = [stack.enter_context(GpuPath(session)) for _ in sources]
+        lanes = [Lane(source, path) for source, path in zip(sources, paths, strict=True)]
+        with pytest.raises(DeviceLost, match="illegal memory access"), Stream(lanes) as stream:
+            for result in stream:
+                results += 1
+                sources[result.camera].taken.release()
+    assert cameras <= results <= 2 * cameras
 
 
 def test_other_exceptions_are_no_loss(gpu: FakeGpu) -> None:
