@@ -157,6 +157,7 @@ def open_stream(
     on_result: Callable[[Segmented], object] = lambda result: None,
     on_state: Callable[[int, Status], object] = lambda camera, status: None,
     sinks: Sequence[Sink] = (),
+    threaded_sinks: Sequence[Sink] = (),
     draw: bool = False,
     **settings: Unpack[Settings],
 ) -> Iterator[LiveStream]:
@@ -171,8 +172,9 @@ def open_stream(
             is lost or found; by a thread of the camera, so it must not take long. Files and arrays
             cannot be lost: they are always live.
         sinks: Objects of your own, see `runtime.sinks.sink.Sink`. They are entered and left with
-            the stream, and get each `Result` from the thread that iterates; wrap one in
-            `runtime.sinks.threaded.Threaded` if it is slow.
+            the stream, and get each `Result` from the thread that iterates.
+        threaded_sinks: The same, each in a thread of its own, as files are written: for what may be
+            slow. Results of a live camera that it has no time for are dropped, for it alone.
         draw: Whether results have a `picture` with overlay, status and legend.
         settings: See `Settings`.
 
@@ -190,7 +192,9 @@ def open_stream(
         ]
         drawn = draw or options.record is not None
         assembly = assemble(options, stack, drawn=drawn, sources=sources)
-        opened = open_sinks(stack, options, assembly, windowed=False, more=sinks)
+        opened = open_sinks(
+            stack, options, assembly, windowed=False, more=sinks, threaded=threaded_sinks
+        )
         for watch in watches:
             stack.callback(watch.look)
         stack.enter_context(assembly.stream)

@@ -99,11 +99,12 @@ def open_sinks(
     *,
     windowed: bool,
     more: Sequence[Sink] = (),
+    threaded: Sequence[Sink] = (),
 ) -> Sinks:
-    """Open what `options` name, until the stack unwinds; `more` sinks get all results last.
+    """Open what `options` name, until the stack unwinds; `more` and `threaded` get all results.
 
-    Each sink that may be slow has its own thread, so neither the stream nor another sink waits
-    for it, except where every frame counts.
+    Each sink that may be slow, and each of `threaded`, has its own thread, so neither the stream
+    nor another sink waits for it, except where every frame counts.
     """
     lanes, spec = assembly.stream.lanes, assembly.bundle.spec
     waits = [drop_policy(options.drop, live=lane.source.live).name == "all" for lane in lanes]
@@ -115,14 +116,14 @@ def open_sinks(
             stack.enter_context(Threaded(sink, waits, lane.timings)) for sink in files
         ]
         by_camera.append([*sinks, *window])
-    shared = list(more)
     for sink in (*window, *more):
         stack.enter_context(sink)
     if options.results is not None:
         detail = Detail(options.min_region, options.polygon_tolerance)
         lines = JsonLines(options.results, spec.classes, detail, _agreements(assembly))
-        shared.insert(0, stack.enter_context(Threaded(lines, waits, lanes[0].timings)))
-    return Sinks(lanes, [[*sinks, *shared] for sinks in by_camera])
+        threaded = [lines, *threaded]
+    shared = [stack.enter_context(Threaded(sink, waits, lanes[0].timings)) for sink in threaded]
+    return Sinks(lanes, [[*sinks, *shared, *more] for sinks in by_camera])
 
 
 def _window(lanes: Sequence[Lane]) -> Sink:

@@ -173,10 +173,12 @@ class Collector:
 
     def __init__(self, enough: int) -> None:
         self.told: list[str] = []
+        self.threads: set[str] = set()
         self._left = enough
 
     def put(self, result: Result) -> bool:
         self.told.append(f"{result.frame.index}")
+        self.threads.add(threading.current_thread().name)
         self._left -= 1
         return self._left > 0
 
@@ -193,6 +195,15 @@ def test_a_sink_of_ones_own_may_end_the_stream(tiny: Settled, scene: Picture) ->
     with open_stream([scene] * 10, sinks=[sink], **tiny) as stream:
         stream.run()
     assert sink.told == ["entered", "0", "1", "2", "left"]
+
+
+def test_a_slow_sink_of_ones_own_has_a_thread(tiny: Settled, scene: Picture) -> None:
+    sink = Collector(100)
+    with open_stream([scene] * 5, threaded_sinks=[sink], **tiny) as stream:
+        stream.run()
+    assert sink.told == ["entered", "0", "1", "2", "3", "4", "left"]
+    assert sink.threads == {"collector"}
+    assert stream.sinks["collector"]["written"] == 5
 
 
 def test_drawn_results_have_a_picture(tiny: Settled, scene: Picture) -> None:

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from runtime.lane import Result
 from runtime.sinks.window import Window, why_no_window
 
 
@@ -82,6 +84,17 @@ def test_q_esc_and_the_close_button_quit(
     screen.key, screen.visible = key, visible
     with Window("title") as window:
         assert window.show(np.zeros((48, 64, 3), np.uint8)) == goes_on
+
+
+def test_results_are_shown_and_those_without_a_picture_are_not(
+    screen: FakeScreen, make_result: Callable[..., Result]
+) -> None:
+    with Window("title") as window:
+        assert window.put(make_result(1))
+        assert window.put(replace(make_result(2), picture=None))
+        screen.key = ord("q")
+        assert not window.put(make_result(3))
+    assert len(screen.shown) == 2
 
 
 def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
