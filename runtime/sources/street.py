@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from engines.failures import UsageError
 from runtime.source import Frame
 from runtime.sources.size import parse_size, within
-from runtime.sources.status import ALWAYS_LIVE
+from runtime.sources.status import ALWAYS_LIVE, State, Status
 
 NATIVE_RATE = 30.0  # frames/s at which the scene moves at its natural speed
 
@@ -32,12 +32,12 @@ class StreetSource:
     """Frames of `scenes.street.StreetCamera`, pulled or paced by a clock."""
 
     damaged = 0
-    status = ALWAYS_LIVE
 
     def __init__(self, options: StreetOptions, name: str = "street:") -> None:
         self.name = name
         self.live = options.fps is not None
         self.fps = options.fps or NATIVE_RATE
+        self.status = Status(State.STARTING)
         self._options = options
         self._closed = threading.Event()
 
@@ -60,6 +60,7 @@ class StreetSource:
 
         camera = StreetCamera(self._options.size, self._options.seed)
         camera.scene(0)  # draws what is then cached: no frame of a live street starts out old
+        self.status = ALWAYS_LIVE
         due = start = time.monotonic()
         for index in itertools.islice(itertools.count(), self._options.frames):
             if self._closed.wait(max(0.0, due - time.monotonic()) if self.live else 0.0):

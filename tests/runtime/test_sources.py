@@ -21,6 +21,7 @@ from engines.failures import SourceFailed, UsageError
 from runtime.source import Frame, FrameSource, open_source
 from runtime.sources.camera import Camera
 from runtime.sources.feed import Feed
+from runtime.sources.status import State
 from runtime.sources.street import StreetSource
 from runtime.sources.video_file import VideoSource
 
@@ -294,6 +295,14 @@ def test_the_street_is_the_same_every_time_and_moves() -> None:
     first, again = (list(StreetSource.parse("street:?size=64x48&frames=3&seed=5")) for _ in "ab")
     assert all(np.array_equal(a.image, b.image) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0].image, first[2].image)
+
+
+def test_a_street_starts_until_it_has_a_frame() -> None:
+    """Eight of them take long to draw their houses: nobody may call that a silent camera."""
+    source = StreetSource.parse("street:?size=64x48&frames=1&fps=100")
+    assert source.status.state is State.STARTING
+    list(source)
+    assert source.status.state is State.LIVE
 
 
 def test_a_live_street_does_not_deliver_before_its_time() -> None:
