@@ -300,9 +300,10 @@ def test_the_street_is_the_same_every_time_and_moves() -> None:
 def test_a_street_starts_until_it_has_a_frame() -> None:
     """Eight of them take long to draw their houses: nobody may call that a silent camera."""
     source = StreetSource.parse("street:?size=64x48&frames=1&fps=100")
-    assert source.status.state is State.STARTING
+    states = [source.status.state]
     list(source)
-    assert source.status.state is State.LIVE
+    states.append(source.status.state)
+    assert states == [State.STARTING, State.LIVE]
 
 
 def test_a_live_street_does_not_deliver_before_its_time() -> None:
