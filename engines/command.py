@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from engines.atomic import write_text
 from engines.extras import how_to_get
-from engines.failures import DeviceMissing
+from engines.failures import DeviceMissing, Failure
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 
@@ -42,8 +42,9 @@ def run_command(
 ) -> int:
     """Parse, run, print, write JSON; return the process's exit code.
 
-    Exceptions with an `exit_code` become one line on stderr and that code, and so does the lack of
-    a package that one of our extras brings; any other one is a bug and keeps its traceback. A
+    Exceptions with an `exit_code` become one line on stderr and that code, and so do the lack of
+    a package that one of our extras brings, and a file that the system does not let us read or
+    write; any other one is a bug and keeps its traceback. A
     result with an `exit_code` attribute (a failed gate) is shown and written first, then its code
     is returned.
     """
@@ -63,6 +64,14 @@ def run_command(
             raise
         print(f"error: {missing}", file=sys.stderr)
         return DeviceMissing.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        named = printable(f"{error.filename}: {error.strerror}")
+        print(
+            f"error: {named}: check the path, its permissions and the free space", file=sys.stderr
+        )
+        return Failure.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if not isinstance(code, int):

@@ -40,12 +40,17 @@ def _require(
         for have, want in zip(shape, wanted, strict=True)
     )
     if found != kind or not fits:
-        here = f"{TensorProto.DataType.Name(found).lower()} {_text(shape)}"
+        here = f"{_type_name(found)} {_text(shape)}"
         exact = f", here {list(wanted)}" if None not in wanted else ""
         raise Refused(
             f"{value.name!r} is {here}: expected {meaning} of fixed size{exact}; export the graph "
             "again in that form (train/deployable.py shows how)"
         )
+
+
+def _type_name(number: int) -> str:
+    known = number in TensorProto.DataType.values()
+    return TensorProto.DataType.Name(number).lower() if known else f"of an unknown type {number}"
 
 
 def _text(shape: tuple[int | str, ...]) -> str:

@@ -59,9 +59,10 @@ def _open_plain(path: Path, tensor: str) -> BinaryIO:
     try:
         # O_NONBLOCK: a named pipe in the place of the file must not hang the command.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
         raise Refused(
-            f"{path} with the weights of {tensor!r} cannot be read ({error.strerror}): keep the "
+            f"{path} with the weights of {tensor!r} cannot be read ({reason}): keep the "
             "file itself, not a link to it, beside the ONNX file"
         ) from None
     status = os.fstat(descriptor)

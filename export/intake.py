@@ -13,10 +13,10 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, TensorProto
+from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 
 from calibration.repairs.batch_norm import fold_batch_norms
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 from engines.spec import ModelSpec
 from export.contract import INPUT, OUTPUT, require_contract
 from export.external_data import embed
@@ -28,6 +28,7 @@ MAX_NODES = 20_000  # Xception-71 has 300; a ResNet-152 quantized with Q/DQ has 
 MAX_ELEMENTS = 2**30  # of one tensor; 256 channels of a 2048x1024 frame at stride 1 have 2**29
 OLDEST_OPSET = 13  # per-channel QuantizeLinear
 CONTROL_FLOW = ("If", "Loop", "Scan")
+INNER = (AttributeProto.GRAPH, AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR)  # not checked
 
 
 def read_untrusted(path: Path, spec: ModelSpec | None = None) -> ModelProto:
@@ -38,7 +39,13 @@ def read_untrusted(path: Path, spec: ModelSpec | None = None) -> ModelProto:
     `frames` and `logits`, unnamed nodes get names, batch norms are folded into the convolutions
     before them, and older opsets are raised to this project's.
     """
-    model = _parse(path)
+    try:
+        return _checked(_parse(path), path, spec)
+    except UnicodeDecodeError as error:  # protobuf decodes a text when it is first looked at
+        raise Refused(f"{path} holds a name that is no text: the file is damaged") from error
+
+
+def _checked(model: ModelProto, path: Path, spec: ModelSpec | None) -> ModelProto:
     _check_operators(model, path)
     embed(model, path.absolute().parent, MAX_BYTES)
     for tensor in _tensors(model):
@@ -79,6 +86,8 @@ def _check_operators(model: ModelProto, path: Path) -> None:
             )
         if node.op_type in CONTROL_FLOW:
             raise Refused(f"node {node.name!r} is {node.op_type}: control flow is not accepted")
+        if any(item.type in INNER for item in node.attribute) or not node.output:
+            raise Refused(f"node {node.name!r} holds a graph of its own, or gives nothing")
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -96,13 +105,13 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
     elements = math.prod(tensor.dims)
     if min(tensor.dims, default=0) < 0 or elements > MAX_ELEMENTS:
         raise Refused(f"tensor {tensor.name!r} of {path} declares the shape {list(tensor.dims)}")
-    if tensor.raw_data and tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16):
-        width = 4 if tensor.data_type == TensorProto.FLOAT else 2
-        if len(tensor.raw_data) != elements * width:
-            raise Refused(
-                f"tensor {tensor.name!r} of {path} declares {elements} elements and holds "
-                f"{len(tensor.raw_data)} bytes: the file is damaged"
-            )
+    try:
+        numpy_helper.to_array(tensor)
+    except MALFORMED as error:
+        raise Refused(
+            f"tensor {tensor.name!r} of {path} declares {elements} elements and holds "
+            f"{len(tensor.raw_data)} bytes ({error}): the file is damaged"
+        ) from error
 
 
 def _raise_opset(model: ModelProto, path: Path) -> ModelProto:

@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}; name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers or lists beyond what Python reads, too
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -67,7 +67,9 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
         return [f"--{name}" if value else f"--no-{name}"]
     if isinstance(value, list):
         return [word for item in value for word in _words(path, name, item)]
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63):
         return [f"--{name}={value}"]
     kind = type(value).__name__
-    raise UsageError(f"{path}: {name} is a {kind}; give it text, a number, true or false")
+    raise UsageError(
+        f"{path}: {name} is a {kind} that no flag takes; give it text, a number, true or false"
+    )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from engines.command import printable
 from runtime.redaction import redact
 
 FORMS = ("text", "json")
@@ -47,7 +48,9 @@ class TextLines(logging.Formatter):
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         facts = "".join(f"  {key}={value}" for key, value in _facts(record).items())
         trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return redact(f"{stamp} {level}{record.getMessage()}{facts}{trace}")
+        # A stranger's request is quoted here: it must not begin a line of its own.
+        line = printable(f"{record.getMessage()}{facts}").replace("\n", "?")
+        return redact(f"{stamp} {level}{line}{trace}")
 
 
 class JsonLines(logging.Formatter):

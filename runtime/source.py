@@ -107,7 +107,10 @@ def open_source(
 
 def _nearest(path: Path) -> str:
     """A suggestion for a path that does not exist."""
-    known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        known = [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):  # no such folder, no permission, or no name at all
+        known = []
     close = difflib.get_close_matches(path.name, known, n=1)
     if close:
         return f": did you mean {path.parent / close[0]}?"

@@ -79,4 +79,9 @@ def open_dataset(spec: str, split: str) -> Dataset:
     if kind not in readers or ":" not in spec:
         known = ", ".join(f"{name}:" for name in readers)
         raise DatasetError(f"unknown dataset {spec!r}: expected one of {known} (e.g. camvid:DIR)")
-    return readers[kind](rest, split)
+    try:
+        return readers[kind](rest, split)
+    except (OSError, ValueError) as error:  # a name that is too long or no name, no permission
+        raise DatasetError(
+            f"{spec} cannot be read ({error}): check the folder and the split {split!r}"
+        ) from error

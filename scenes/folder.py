@@ -97,7 +97,7 @@ def read_legend(path: Path) -> Legend:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(f"no classes.json at {path}: {LAYOUT}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(data, dict):
         raise DatasetError(f'{path} must be an object such as {{"classes": ["road", "car"]}}')

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from scenes.dataset import DatasetError, Frame, Labels
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+PILLOW_RAISES = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -51,5 +52,5 @@ def _open(path: Path) -> Image.Image:
         raise DatasetError(
             f"{path} is missing: a frame and its labels must both be there"
         ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except PILLOW_RAISES as error:
         raise DatasetError(f"{path} is not a readable image: {error}") from error

@@ -28,7 +28,8 @@ FRAME_RATE = 30  # frames per second of the camera
 SPEED = 8.3  # metres per second: 30 km/h
 START = 30.0  # metres: blocks before the first one in view exist, so that it has a neighbour
 DEFAULT_SIZE = (360, 480)
-SMALLEST = 32  # pixels
+SMALLEST, LARGEST = 32, 4096  # pixels
+DIGITS = 9  # of a seed or a number of frames
 NEAR_BLOCKS = 2  # drawn front by front; beyond, a row of fronts is one wall
 STREETS = 12  # different streets in a split, taken in turn
 STRIDE = 97  # frames of the camera between two visits to a street: 27 m
@@ -172,9 +173,15 @@ def parse_options(text: str, known: tuple[str, ...] = OPTIONS) -> dict[str, str]
 
 
 def _whole(name: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise DatasetError(f"street: {name}={text} is no whole number of {least} or more")
+    if not _is_number(text) or int(text) < least:
+        raise DatasetError(
+            f"street: {name}={text} is no whole number of {least} to {10**DIGITS - 1}"
+        )
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= DIGITS
 
 
 def _size(text: str | None) -> tuple[int, int]:
@@ -182,8 +189,10 @@ def _size(text: str | None) -> tuple[int, int]:
     if text is None:
         return DEFAULT_SIZE
     sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) >= SMALLEST for side in sides):
+    fits = all(_is_number(side) and SMALLEST <= int(side) <= LARGEST for side in sides)
+    if len(sides) != 2 or not fits:
         raise DatasetError(
-            f"street: size={text} is not WIDTHxHEIGHT of {SMALLEST} pixels or more, such as 480x360"
+            f"street: size={text} is not WIDTHxHEIGHT of {SMALLEST} to {LARGEST} pixels each, "
+            "such as 480x360"
         )
     return int(sides[1]), int(sides[0])

@@ -59,7 +59,7 @@ class Access:
 
     def is_token(self, given: str) -> bool:
         """Compare with the token, in a time that tells nothing."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is not None and _equal(given, self.token)
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request carries the token as a Bearer header or the page's cookie."""
@@ -69,7 +69,7 @@ class Access:
         if kind.lower() == "bearer" and self.is_token(given.strip()):
             return True
         cookie = cookies.get(self.cookie_name, "")
-        return hmac.compare_digest(cookie.encode(), self.cookie.encode())
+        return _equal(cookie, self.cookie)
 
     @property
     def cookie_name(self) -> str:
@@ -82,6 +82,11 @@ class Access:
         elsewhere."""
         key = (self.token or "").encode()
         return hmac.new(key, b"deeplab page cookie", hashlib.sha256).hexdigest()
+
+
+def _equal(given: str, expected: str) -> bool:
+    """Whether they are equal, in a time that tells nothing; headers may hold any bytes."""
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode())
 
 
 def _host(header: str) -> str:

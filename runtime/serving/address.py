@@ -33,7 +33,7 @@ def parse_address(text: str) -> Address:
     """The address of `127.0.0.1:8080`, `[::1]:8080`, `:8080` or `8080`; the last two are local."""
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or LOOPBACK
-    if not port.isdigit() or not int(port) <= 65535:
+    if not port.isdecimal() or len(port) > 5 or not int(port) <= 65535:
         raise UsageError(f"--serve {text}: expected HOST:PORT, e.g. --serve {LOOPBACK}:8080")
     return Address(host, int(port))
 

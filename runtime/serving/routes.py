@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -26,6 +26,8 @@ from runtime.serving.viewers import LivePage, Screen, mjpeg
 BODY = 4096  # bytes of a request's body
 PATIENCE = 5.0  # seconds for it to come
 MONTH = 30 * 24 * 3600
+
+Body = TypeVar("Body")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Routes:
 
     async def login(self, request: web.Request) -> web.StreamResponse:
         """The token typed into the login form."""
-        form = await asyncio.wait_for(request.post(), PATIENCE)
+        form = await _received(request.post())
         if self._service.access.is_token(str(form.get("token", ""))):
             return self._logged_in()
         tell("refused", logging.WARNING, path="/login", peer=request.remote, reason="wrong token")
@@ -194,13 +196,20 @@ class Routes:
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
-    """The body as a JSON object; too slow, too long or anything else is refused."""
-    try:
-        data = await asyncio.wait_for(request.json(), PATIENCE)
-    except ValueError:
-        raise UsageError("the body is no JSON") from None
-    except asyncio.TimeoutError:
-        raise UsageError(f"the body did not come within {PATIENCE:g} s") from None
+    """The body as a JSON object; anything else is refused."""
+    data = await _received(request.json())
     if not isinstance(data, dict):
         raise UsageError("the body must be a JSON object")
     return data
+
+
+async def _received(body: Coroutine[Any, Any, Body]) -> Body:
+    """The body of a request; too slow, broken off, or not of its type is refused."""
+    try:
+        return await asyncio.wait_for(body, PATIENCE)
+    except asyncio.TimeoutError:
+        raise UsageError(f"the body did not come within {PATIENCE:g} s") from None
+    except ConnectionError:
+        raise UsageError("the body broke off") from None
+    except (ValueError, LookupError, RecursionError):  # LookupError: a charset that is none
+        raise UsageError("the body is not of its Content-Type") from None

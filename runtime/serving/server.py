@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from engines.failures import UsageError
 from runtime.journal import tell
@@ -95,6 +97,7 @@ class Server:
             max_field_size=MAX_LINE,
             shutdown_timeout=GOODBYE,
         )
+        logging.getLogger("aiohttp.server").addFilter(is_ours)
         await runner.setup()
         assert runner.server is not None
         server = await self._loop.create_server(Door(runner.server), sock=listening)
@@ -117,6 +120,12 @@ class Server:
             if service.states.wanted:
                 service.states.put(json.dumps(routes.state.to_json()))
             await asyncio.sleep(PERIOD)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Not of a request that is no HTTP: aiohttp logs it as an error, with a traceback, so whoever
+    reaches the port could fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def listen(address: Address) -> socket.socket:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 from aiohttp import WSMsgType, web
 
+from engines.failures import MALFORMED
 from runtime.journal import tell
 from runtime.serving.channel import Channel, Picture
 from runtime.serving.newest import Newest
@@ -139,7 +140,7 @@ class LivePage:
                 self._watch({int(index) for index in asked["watch"]})
             else:
                 self._credit[asked["shown"]].release()
-        except (ValueError, TypeError, KeyError, IndexError):
+        except MALFORMED:
             return False
         return True
 

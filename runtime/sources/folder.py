@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from engines.bundle import PILLOW_RAISES
 from engines.failures import SourceFailed
 from runtime.source import Frame
 from runtime.sources.status import ALWAYS_LIVE
 
+NUMBER = r"%0?([0-9]{0,2})d"
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -51,12 +53,18 @@ def images_named(text: str) -> list[Path]:
     numbered sequence such as `frames/%04d.png` (by number, from the smallest there is).
     `SourceFailed` if it is a folder or pattern without images.
     """
-    path = Path(text)
+    try:
+        return _images_named(text, Path(text))
+    except (OSError, ValueError) as error:  # no permission, or a name that can be none
+        raise SourceFailed(f"{text} cannot be read ({error}): check the path") from error
+
+
+def _images_named(text: str, path: Path) -> list[Path]:
     if os.path.exists(text):  # noqa: PTH110  Path.exists raises at names that are too long
         if not path.is_dir():
             return [path] if _is_image(path) else []
         found = sorted(entry for entry in path.iterdir() if _is_image(entry))
-    elif re.search(r"%0?\d*d", path.name):
+    elif re.search(NUMBER, path.name):
         found = _numbered(path)
     elif glob.has_magic(text):
         found = sorted(match for match in map(Path, glob.glob(text)) if _is_image(match))  # noqa: PTH207
@@ -72,9 +80,9 @@ def images_named(text: str) -> list[Path]:
 
 def _numbered(pattern: Path) -> list[Path]:
     """The images that a printf pattern names, by number."""
-    before, digits, after = re.split(r"%0?(\d*)d", pattern.name, maxsplit=1)
+    before, digits, after = re.split(NUMBER, pattern.name, maxsplit=1)
     number = re.compile(rf"{re.escape(before)}(\d{{{int(digits or 1)},}}){re.escape(after)}")
-    entries = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    entries = pattern.parent.iterdir()
     matches = [(number.fullmatch(entry.name), entry) for entry in entries if _is_image(entry)]
     return [entry for _, entry in sorted((int(m[1]), entry) for m, entry in matches if m)]
 
@@ -88,7 +96,7 @@ def read_image(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PILLOW_RAISES as error:
         raise SourceFailed(
             f"{path} is not a readable image ({error}): remove or replace it, and start again"
         ) from error

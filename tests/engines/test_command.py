@@ -76,3 +76,13 @@ def test_usage_errors_of_options_are_not_tracebacks() -> None:
 def test_what_a_file_says_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_with(Refused("no class \x1b[2J\x07 here"), Result(Path(), np.float32(0))) == 6
     assert capsys.readouterr().err == "error: no class ?[2J? here\n"
+
+
+def test_a_file_that_the_system_refuses_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run_with(None, Result(Path(), np.float32(0)), tmp_path / "file" / "out.json") == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file'}")
+    with pytest.raises(OSError, match="of no file"):
+        run_with(OSError("of no file"), Result(Path(), np.float32(0)))

@@ -31,21 +31,25 @@ def fuzz(tmp_path: Path) -> Fuzz:
     return _runner(lambda call, item: check(call, item, tmp_path))
 
 
+@pytest.fixture(scope="session")
+def apart() -> Iterator[_Apart]:
+    with _Apart() as process:
+        yield process
+
+
 @pytest.fixture
-def fuzz_apart(tmp_path: Path) -> Iterator[Fuzz]:
+def fuzz_apart(apart: _Apart, tmp_path: Path) -> Fuzz:
     """As `fuzz`, for readers in C++, which may end the process: in one beside this one.
 
-    The call must be a function of a module.
+    The call must be a function of a module, which that process imports.
     """
-    with _Apart(tmp_path) as apart:
-        yield _runner(apart.check)
+    return _runner(lambda call, item: apart.check(call, item, tmp_path))
 
 
 class _Apart:
     """A process that takes the blows; a new one follows where it falls."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._pool = self._new()
 
     def __enter__(self) -> _Apart:
@@ -54,10 +58,10 @@ class _Apart:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
 
-    def check(self, call: Callable[[Any], object], item: object) -> None:
+    def check(self, call: Callable[[Any], object], item: object, folder: Path) -> None:
         """A dead or silent process is an AssertionError."""
         try:
-            self._pool.submit(check, call, item, self._folder).result(2 * PATIENCE)
+            self._pool.submit(check, call, item, folder).result(2 * PATIENCE)
         except (BrokenProcessPool, TimeoutError) as error:
             for process in list(self._pool._processes.values()):
                 process.kill()

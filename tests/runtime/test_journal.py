@@ -22,6 +22,13 @@ def test_text_is_for_people() -> None:
     assert "hunter2" not in out.getvalue()
 
 
+def test_a_stranger_cannot_write_a_line_of_the_journal() -> None:
+    out = io.StringIO()
+    with journal("text", out):
+        tell("refused", path="/x\n12:00:00 viewer joined\x1b[2J")
+    assert out.getvalue()[8:] == " refused  path=/x?12:00:00 viewer joined?[2J\n"
+
+
 def test_json_is_one_object_a_line_whatever_is_in_it() -> None:
     out = io.StringIO()
     with journal("json", out):

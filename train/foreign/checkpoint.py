@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,15 +60,21 @@ def check_size(path: Path) -> None:
     """Refuse a missing file, and one that is or unpacks to more than `MAX_BYTES`."""
     if not path.is_file():
         raise Refused(f"no checkpoint at {path}: check the path given with --weights")
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(item.file_size for item in archive.infolist()))
+    size = max(path.stat().st_size, _unpacked(path))
     if size > MAX_BYTES:
         raise Refused(
             f"{path} has {size / 2**30:.1f} GiB, the limit is {MAX_BYTES / 2**30:.0f}: save only "
             "network.state_dict() where it was trained"
         )
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes of what a zip archive holds; 0 of what is none, which reading it tells."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return 0
 
 
 def read_pickle(path: Path) -> Any:
@@ -82,7 +89,7 @@ def read_pickle(path: Path) -> Any:
             f"{path} {what}, and code from a checkpoint is not run here: load it where it was "
             "trained and save network.state_dict()"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # its stack machine raises whatever damaged opcodes lead to
         reason = str(error).split("\n", 1)[0]
         raise Refused(
             f"{path} is no readable PyTorch checkpoint ({reason}): the download or copy may have "
