@@ -11,24 +11,24 @@ docs/python_api.md tells more; the programs in `examples/` use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from engines.failures import UsageError, hint
 from engines.spec import ModelSpec
-from runtime.assembly import Assembly, assemble, open_camera
-from runtime.journal import tell
+from runtime.assembly import Assembly, assemble
 from runtime.options import Options
 from runtime.pipeline import Stream
 from runtime.segmented import Segmented, segmented
 from runtime.sinks.opening import Sinks, check_sinks, open_sinks
 from runtime.sinks.sink import Sink
-from runtime.source import FrameSource, Image
+from runtime.source import Image
 from runtime.sources.arrays import ArraySource
 from runtime.sources.status import Status
+from runtime.state_watch import Camera, StateWatch
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11
@@ -42,8 +42,6 @@ __all__ = [
     "open_stream",
     "segment",
 ]
-
-Camera = str | FrameSource | Iterable[Image]
 
 
 class Settings(TypedDict, total=False):
@@ -164,9 +162,9 @@ def open_stream(
     """Open cameras, a model and sinks; leaving the `with` closes them and finishes the files.
 
     Args:
-        cameras: What `--camera` takes; or a `FrameSource`; or an iterable of arrays [H, W, 3],
-            uint8 RGB, every one of which is segmented (`ArraySource(..., live=True)` for a camera
-            of your own, where the newest one counts).
+        cameras: What `--camera` takes, as text or a path; or a `FrameSource`; or an iterable of
+            arrays [H, W, 3], uint8 RGB, every one of which is segmented (`ArraySource(...,
+            live=True)` for a camera of your own, where the newest one counts).
         on_result: Called with each result, by the thread that iterates.
         on_state: Called with the camera's number and its status whenever it becomes live, stalls,
             is lost or found; by a thread of the camera, so it must not take long. Files and arrays
@@ -201,48 +199,15 @@ def open_stream(
         yield LiveStream(assembly, opened, on_result, options.temporal)
 
 
-def segment(image: Image, **settings: Unpack[Settings]) -> Segmented:
-    """Segment one picture [H, W, 3], uint8 RGB; the labels are those of a stream of it.
+def segment(image: Image | str | Path, **settings: Unpack[Settings]) -> Segmented:
+    """Segment one picture, [H, W, 3] uint8 RGB or a file; the labels are those of a stream of it.
 
     The model is opened and closed again: for several pictures iterate over
     `open_stream(pictures)`.
     """
-    with open_stream([image], **settings) as stream:
+    camera: Camera = image if isinstance(image, str | Path) else [image]
+    with open_stream(camera, **settings) as stream:
         return next(iter(stream))
-
-
-class StateWatch:
-    """Calls the hook when the state of a camera is another one than the last time."""
-
-    def __init__(self, camera: int, on_state: Callable[[int, Status], object]) -> None:
-        self._camera = camera
-        self._on_state = on_state
-
-    def open(self, camera: Camera, options: Options) -> FrameSource:
-        """The source that it watches."""
-        if isinstance(camera, str):
-            self._source = open_camera(camera, options, self._hear)
-        elif _is_source(camera):
-            self._source = camera
-        else:
-            self._source = ArraySource(cast("Iterable[Image]", camera))
-        self._last = self._source.status.state
-        return self._source
-
-    def look(self) -> None:
-        """Compare, and call."""
-        status = self._source.status
-        if status.state is not self._last:
-            self._last = status.state
-            self._on_state(self._camera, status)
-
-    def _hear(self, line: str) -> None:
-        tell(line)
-        self.look()
-
-
-def _is_source(camera: FrameSource | Iterable[Image]) -> TypeGuard[FrameSource]:
-    return hasattr(camera, "status") and hasattr(camera, "live")
 
 
 def _options(cameras: Sequence[Camera], settings: Settings) -> Options:
@@ -256,5 +221,7 @@ def _options(cameras: Sequence[Camera], settings: Settings) -> Options:
         name: Path(str(value)) if name in paths and value is not None else value
         for name, value in settings.items()
     }
-    names = tuple(camera if isinstance(camera, str) else "program" for camera in cameras)
+    names = tuple(
+        str(camera) if isinstance(camera, str | Path) else "program" for camera in cameras
+    )
     return replace(Options(names), **values)

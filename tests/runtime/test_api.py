@@ -84,6 +84,16 @@ def test_one_picture_is_segmented_as_the_stream_does(tiny: Settled) -> None:
     np.testing.assert_array_equal(segment(result.image, **tiny).labels, result.labels)
 
 
+def test_a_picture_may_be_a_file(tiny: Settled, scene: Picture, tmp_path: Path) -> None:
+    path = tmp_path / "scene.png"
+    Image.fromarray(scene).save(path)
+    expected = segment(scene, **tiny).labels
+    for name in (path, str(path)):
+        np.testing.assert_array_equal(segment(name, **tiny).labels, expected)
+    with open_stream(path, **tiny) as stream:
+        assert [result.index for result in stream] == [0]
+
+
 def test_arrays_are_a_camera(tiny: Settled, scene: Picture) -> None:
     def film() -> Iterator[Picture]:
         canvas = np.empty_like(scene)  # one array, filled again and again
@@ -235,7 +245,9 @@ class Moody:
 def test_a_hook_hears_of_each_change_of_state(
     tiny: Settled, scene: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.api.open_camera", lambda text, options, tell: Moody(scene, tell))
+    monkeypatch.setattr(
+        "runtime.state_watch.open_camera", lambda text, options, tell: Moody(scene, tell)
+    )
     heard: list[tuple[int, State]] = []
     with open_stream(
         [scene], "moody", on_state=lambda *told: heard.append((told[0], told[1].state)), **tiny
