@@ -48,8 +48,9 @@ class Stream:
     Args:
         lanes: One for each camera.
         batches: Runs the frames of several lanes together; None: one after the other.
-        most_busy: Lanes whose frames are drawn at the same time; None: as many as there are cores,
-            two at least. More would take the cores from each other and make all frames older.
+        most_busy: Once frames of so many lanes are being drawn, nothing is inferred; None: as many
+            as there are cores, two at least. More would take the cores from each other, so that
+            each frame is older when it is done.
     """
 
     def __init__(
@@ -235,7 +236,7 @@ class Stream:
     def _room(self) -> int:
         """How many frames may be inferred now."""
         busy = sum(lane.busy for lane in self.lanes)
-        return min(self._batches.most_frames, self._most_busy - busy)
+        return self._batches.most_frames if busy < self._most_busy else 0
 
     def _look_after_lanes(self) -> float | None:
         """Pass ends on and give up silent sources; seconds until one might be silent too long."""

@@ -17,6 +17,6 @@ class Turns:
 
     def choose(self, ready: Callable[[int], bool], most: int) -> list[int]:
         """At most `most` of the lanes that are `ready`, each once; their turn is over then."""
-        chosen = [lane for lane in self._order if ready(lane)][: max(0, most)]
+        chosen = [lane for lane in self._order if ready(lane)][:most]
         self._order = [lane for lane in self._order if lane not in chosen] + chosen
         return chosen

@@ -279,6 +279,23 @@ def test_a_model_without_crf_parameters_gets_mild_ones_when_asked(tiny_bundle: P
     assert "mild, as the model has none" in words
 
 
+def test_a_cameras_crfs_are_made_once_and_counted_together(tiny_bundle: Path) -> None:
+    params = CrfParams(4.0, 20.0, 10.0, 3.0, 3.0, iterations=2)
+    spec = replace(Bundle.open(tiny_bundle).spec, crf=params)
+    first, _ = refiner.choose_crf("fast", spec)
+    assert first is not None
+    refiners = refiner.Refiners(spec, first)
+    exact = refiners.of("exact")
+    assert exact is not None
+    assert refiners.of("exact") is exact
+    assert (refiners.of("fast"), refiners.of("off")) == (first, None)
+    first.iterations[2] += 3
+    exact.iterations[2] += 1
+    exact.iterations[1] += 4
+    assert refiners.iterations() == {1: 4, 2: 4}
+    assert refiner.Refiners(spec, None).iterations() == {}
+
+
 STREAM = [sys.executable, str(ROOT / "runtime" / "stream.py")]
 
 

@@ -71,3 +71,28 @@ def test_cumulative_counts_are_those_of_a_plain_count() -> None:
     edges = [0.001, 0.005, 0.05, 1.0, 5.0]
     assert distribution.cumulative(edges) == [sum(d <= e for d in durations) for e in edges]
     assert distribution.total == pytest.approx(sum(durations))
+
+
+def test_several_counted_together_are_one_that_counted_all() -> None:
+    rng = np.random.default_rng(3)
+    parts, whole = [Distribution() for _ in range(3)], Distribution()
+    for seconds in rng.lognormal(-4, 1, 300):
+        parts[int(rng.integers(3))].add(float(seconds))
+        whole.add(float(seconds))
+    together = Distribution.of(parts)
+    assert (together.count, together.to_json()) == (300, whole.to_json())
+    assert together.total == pytest.approx(whole.total)
+    assert Distribution.of(parts[:1]) is parts[0]
+
+
+def test_stages_of_several_are_each_that_anyone_had() -> None:
+    first, second = Timings(), Timings()
+    first.add("infer", 2.0, 1.0)
+    second.add("infer", 4.0, 1.5)
+    second.add("crf", 8.0, 8.0)
+    together = Timings.of([first, second])
+    assert together.cpu == {"infer": 2.5, "crf": 8.0}
+    assert {name: times.count for name, times in together.stages.items()} == {"infer": 2, "crf": 1}
+    assert together.stages["infer"].total == 6.0
+    assert first.stages["infer"].count == 1
+    assert Timings.of([first]) is first
