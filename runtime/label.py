@@ -90,13 +90,14 @@ def parse(argv: list[str] | None) -> Options:
 def run(options: Options) -> Summary:
     """Label everything that is not yet labelled."""
     from engines.bundle import Bundle
-    from runtime.labelling.cluster import connected
+    from runtime.labelling.cluster import check_installed, connected
     from runtime.labelling.inputs import find_inputs
     from runtime.labelling.model import choose_model
     from runtime.labelling.output import Output
     from runtime.labelling.summary import Summary
     from runtime.labelling.work import units_of
 
+    check_installed()
     inputs = find_inputs(options.input, options.output)
     bundle = Bundle.open(options.bundle)
     model, lines = choose_model(bundle, options.precision, options.target, options.crf)

@@ -20,6 +20,12 @@ STORE = 128 << 20  # bytes of a local object store, which is to hold names only;
 INSTALL = "pip install 'ray[data]>=2.51'"
 
 
+def check_installed() -> None:
+    """Raise `DeviceMissing` without Ray."""
+    if importlib.util.find_spec("ray") is None:
+        raise DeviceMissing(f"labelling in bulk needs Ray: {INSTALL}")
+
+
 @contextmanager
 def connected(
     address: str | None, workers: int | None, threads: int | None, on_gpu: bool
@@ -29,10 +35,8 @@ def connected(
     Without `workers` it is one for each GPU, or for each core.
 
     Raises:
-        DeviceMissing: Ray is not installed, the cluster does not answer, or it has no GPU.
+        DeviceMissing: The cluster does not answer, or it has no GPU.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise DeviceMissing(f"labelling in bulk needs Ray: {INSTALL}")
     # Ray reads these when it is imported: what it would send home, and native messages that are
     # about itself.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -25,6 +25,7 @@ from runtime.labelling.report import Report
 from runtime.labelling.work import Unit, plan_of
 
 BLOCKS = 1000  # of units, at most
+WORKERS_A_PLANNER = 8  # unbounded, Ray starts a process of 120 MB for each video that it may plan
 ATTEMPTS = 3  # at a shard, each of which killed its worker
 Row = dict[str, Any]  # {"item": JSON}, as Ray Data's columns are to hold a union of types
 
@@ -48,7 +49,11 @@ class Fleet:
         run = os.urandom(8).hex()
         reports = (
             ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS))
-            .flat_map(Planner(output), num_cpus=0)
+            .flat_map(
+                Planner(output),
+                compute=ray.data.TaskPoolStrategy(size=-(-self.workers // WORKERS_A_PLANNER)),
+                num_cpus=0,
+            )
             .repartition(target_num_rows_per_block=1)
             .map(
                 Worker,

@@ -25,7 +25,8 @@ class Summary:
         self._stages: dict[str, float] = {}
         self._memory: dict[int, float] = {}  # the most that each worker ever held
         self._began = self._last = time.monotonic()
-        self._first = self._told = 0.0
+        self._idle: float | None = None  # seconds until the first worker began
+        self._told = 0.0
 
     @property
     def exit_code(self) -> int:
@@ -42,6 +43,8 @@ class Summary:
         for name, seconds in report.seconds.items():
             self._stages[name] = self._stages.get(name, 0.0) + seconds
         if report.worker:
+            if self._idle is None:
+                self._idle = self._last - self._began - report.seconds["all"]
             known = self._memory.get(report.worker, 0.0)
             self._memory[report.worker] = max(known, report.peak_rss_mb)
         for name, why in report.failures.items():
@@ -50,13 +53,15 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """`stages` are milliseconds a frame of one worker; they overlap, so `all` is less than
-        their sum. `seconds` begin before Ray's workers do, `fps` counts from there, too."""
-        seconds = self._last - self._began
+        their sum. `seconds` include the `start_seconds` that pass until the first worker begins,
+        `fps` does not."""
+        seconds, idle = self._last - self._began, self._idle or 0.0
         return {
             "frames": self.frames,
             "resumed": self.resumed,
             "seconds": round(seconds, 3),
-            "fps": round(self.frames / seconds, 2) if seconds else 0.0,
+            "start_seconds": round(idle, 3),
+            "fps": round(self.frames / (seconds - idle), 2) if seconds > idle else 0.0,
             "damaged": self.damaged,
             "failures": self.failures,
             "workers": self._workers,
@@ -77,8 +82,8 @@ class Summary:
         """Print it for people."""
         data = self.to_json()
         print(
-            f"{self.frames} frames in {data['seconds']:.1f} s ({data['fps']:.1f} a second, "
-            f"{self._workers} workers), {self.resumed} were finished before"
+            f"{self.frames} frames in {data['seconds']:.1f} s: {data['fps']:.1f} a second by "
+            f"{self._workers} workers, once they had begun; {self.resumed} were finished before"
         )
         if self._stages:
             stages = ", ".join(f"{name} {ms:.1f}" for name, ms in data["stages"].items())
