@@ -60,6 +60,7 @@ class Settings(TypedDict, total=False):
     encoder: str
     labels: Path | str | None
     results: Path | str | None
+    regions: str
     min_region: float
     polygon_tolerance: float
 

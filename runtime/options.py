@@ -34,6 +34,7 @@ class Options:
     encoder: str = "auto"
     labels: Path | None = None
     results: Path | None = None
+    regions: str = "polygons"
     min_region: float = 0.001
     polygon_tolerance: float = 1.5
     alpha: float = 0.5

@@ -36,6 +36,12 @@ def add_sink_flags(parser: argparse.ArgumentParser) -> None:
         "standard output, and what else would go there to stderr",
     )
     group.add_argument(
+        "--regions",
+        choices=("polygons", "boxes", "off"),
+        help="how much --results say of connected areas; polygons take most of the time "
+        "(%(default)s)",
+    )
+    group.add_argument(
         "--min-region",
         type=float,
         metavar="S",

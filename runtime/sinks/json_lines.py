@@ -18,8 +18,9 @@ from typing import Any
 
 from engines.failures import Failure, UsageError
 from runtime.agreement import Agreement
+from runtime.frame_path import Labels
 from runtime.lane import Result
-from runtime.regions import Region, class_areas, find_regions
+from runtime.regions import class_areas, find_regions
 
 STANDARD_OUTPUT = Path("-")
 
@@ -28,6 +29,7 @@ STANDARD_OUTPUT = Path("-")
 class Detail:
     """How finely regions are told."""
 
+    regions: str  # polygons, boxes or off
     min_region: float  # share of the frame below which a region is left out
     tolerance: float  # pixels that a polygon may be from the exact outline
 
@@ -104,10 +106,9 @@ def describe(result: Result, classes: Sequence[str], detail: Detail) -> dict[str
     labels = result.labels
     height, width = labels.shape
     shares = (class_areas(labels, len(classes)) / labels.size).round(5).tolist()
-    regions = find_regions(labels, round(detail.min_region * labels.size), detail.tolerance)
     age = time.monotonic() - result.frame.captured
     captured = datetime.fromtimestamp(time.time() - age, timezone.utc)
-    return {
+    line: dict[str, Any] = {
         "camera": result.camera,
         "index": result.frame.index,
         "time": round(result.frame.time, 4),
@@ -115,21 +116,27 @@ def describe(result: Result, classes: Sequence[str], detail: Detail) -> dict[str
         "age_ms": round(1e3 * age, 1),
         "size": [width, height],
         "shares": dict(zip(classes, shares, strict=True)),
-        "regions": [
-            _region(region, classes, labels.size)
-            for region in regions
-            if region.label < len(classes)
-        ],
     }
+    if detail.regions != "off":
+        line["regions"] = _regions(labels, classes, detail)
+    return line
 
 
-def _region(region: Region, classes: Sequence[str], pixels: int) -> dict[str, Any]:
-    return {
-        "class": classes[region.label],
-        "share": round(region.area / pixels, 5),
-        "box": list(region.box),
-        "polygon": region.polygon.tolist(),
-    }
+def _regions(labels: Labels, classes: Sequence[str], detail: Detail) -> list[dict[str, Any]]:
+    with_polygons = detail.regions == "polygons"
+    found = find_regions(
+        labels,
+        round(detail.min_region * labels.size),
+        detail.tolerance if with_polygons else None,
+    )
+    told = []
+    for region in found:
+        if region.label < len(classes):
+            share = round(region.area / labels.size, 5)
+            told.append({"class": classes[region.label], "share": share, "box": list(region.box)})
+            if with_polygons:
+                told[-1]["polygon"] = region.polygon.tolist()
+    return told
 
 
 def keep_for_results(path: Path | None) -> AbstractContextManager[object]:

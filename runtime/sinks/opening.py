@@ -119,7 +119,7 @@ def open_sinks(
     for sink in (*window, *more):
         stack.enter_context(sink)
     if options.results is not None:
-        detail = Detail(options.min_region, options.polygon_tolerance)
+        detail = Detail(options.regions, options.min_region, options.polygon_tolerance)
         lines = JsonLines(options.results, spec.classes, detail, _agreements(assembly))
         threaded = [lines, *threaded]
     shared = [stack.enter_context(Threaded(sink, waits, lanes[0].timings)) for sink in threaded]

@@ -184,6 +184,13 @@ def test_small_regions_and_the_label_of_no_class_are_left_out() -> None:
     assert find_regions(labels, smallest=11) == []
 
 
+def test_boxes_alone() -> None:
+    labels = np.full((6, 8), 255, np.uint8)
+    labels[2:4, 2:7] = 2
+    (region,) = find_regions(labels, tolerance=None)
+    assert (region.area, region.box, region.polygon.shape) == (10, (2, 2, 7, 4), (0, 2))
+
+
 def test_corners_that_touch_do_not_join_regions() -> None:
     labels = np.eye(3, dtype=np.uint8)
     assert sorted((r.label, r.area) for r in find_regions(labels)) == [

@@ -20,7 +20,7 @@ from runtime.sinks import json_lines
 from runtime.sinks.json_lines import Detail, JsonLines, check_results, describe, keep_for_results
 
 CLASSES = ("road", "sky", "car")
-DETAIL = Detail(min_region=0.01, tolerance=1.0)
+DETAIL = Detail("polygons", min_region=0.01, tolerance=1.0)
 Make = Callable[..., Result]
 
 
@@ -70,10 +70,34 @@ def test_small_regions_and_labels_without_a_class_are_left_out(make_result: Make
     result = make_result(size=(10, 10))
     result.labels[:] = 255
     result.labels[0, :2] = 1
-    assert [r["share"] for r in describe(result, CLASSES, Detail(0.02, 0))["regions"]] == [0.02]
-    assert describe(result, CLASSES, Detail(0.03, 0))["regions"] == []
-    assert describe(result, CLASSES, Detail(0, 0))["shares"]["sky"] == 0.02
-    assert describe(result, CLASSES[:1], Detail(0, 0))["regions"] == []
+    assert [
+        r["share"] for r in describe(result, CLASSES, Detail("polygons", 0.02, 0))["regions"]
+    ] == [0.02]
+    assert describe(result, CLASSES, Detail("polygons", 0.03, 0))["regions"] == []
+    assert describe(result, CLASSES, Detail("polygons", 0, 0))["shares"]["sky"] == 0.02
+    assert describe(result, CLASSES[:1], Detail("polygons", 0, 0))["regions"] == []
+
+
+@pytest.mark.parametrize(
+    ("regions", "keys"),
+    [("polygons", {"class", "share", "box", "polygon"}), ("boxes", {"class", "share", "box"})],
+)
+def test_how_much_is_said_of_regions(
+    make_result: Make, schema: Any, regions: str, keys: set[str]
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the [dev] extra checks the schema")
+    result = make_result()
+    line = describe(result, CLASSES, Detail(regions, 0.01, 1.0))
+    jsonschema.validate(line, schema)
+    full = describe(result, CLASSES, DETAIL)["regions"]
+    assert line["regions"] == [{key: region[key] for key in keys} for region in full]
+
+
+def test_regions_can_be_left_out(make_result: Make, schema: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="the [dev] extra checks the schema")
+    line = describe(make_result(), CLASSES, Detail("off", 0.01, 1.0))
+    jsonschema.validate(line, schema)
+    assert "regions" not in line
 
 
 def test_agreement_stands_in_the_line_if_there_is_a_reference(
@@ -176,7 +200,7 @@ def test_shares_are_of_all_pixels(make_result: Make) -> None:
     result = make_result(size=(480, 640))
     generator = np.random.default_rng(0)
     result.labels[:] = generator.integers(0, 3, result.labels.shape)
-    line = describe(result, CLASSES, Detail(1, 0))
+    line = describe(result, CLASSES, Detail("polygons", 1, 0))
     assert sum(line["shares"].values()) == pytest.approx(1, abs=2e-5)
     for index, name in enumerate(CLASSES):
         assert line["shares"][name] == pytest.approx((result.labels == index).mean(), abs=1e-5)
