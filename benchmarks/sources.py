@@ -29,7 +29,8 @@ from engines.failures import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.source_cost import CostRow
-    from benchmarks.source_faults import FaultRow, OpeningRow
+    from benchmarks.source_faults import FaultRow
+    from benchmarks.source_openings import OpeningRow
 
 PACKAGES = ("av", "numpy")
 
@@ -99,7 +100,9 @@ def run(options: Options) -> Result:
     from tqdm import tqdm
 
     from benchmarks.source_cost import costs
-    from benchmarks.source_faults import AT_ONCE, FAULTS, missing_packages, open_often, suffer
+    from benchmarks.source_faults import FAULTS, suffer
+    from benchmarks.source_openings import AT_ONCE, open_often
+    from benchmarks.source_servers import missing_packages
     from engines.machine import describe_machine
 
     skipped = missing_packages()

@@ -17,14 +17,9 @@ import pytest
 
 from benchmarks import camera_faults
 from benchmarks.camera_faults import http_camera
-from benchmarks.source_faults import (
-    AT_ONCE,
-    FAULTS,
-    Fault,
-    missing_packages,
-    open_often,
-    suffer,
-)
+from benchmarks.source_faults import FAULTS, Fault, suffer
+from benchmarks.source_openings import AT_ONCE, open_often
+from benchmarks.source_servers import missing_packages
 from engines.failures import SourceFailed
 from engines.session import Session
 from runtime.drop_policy import ALL
