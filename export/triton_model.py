@@ -64,7 +64,9 @@ class TritonPythonModel:
         self._session.close()
 
     def _respond(self, request: Any) -> Any:
-        frames = np.from_dlpack(triton.get_input_tensor_by_name(request, "frames"))
+        frames: NDArray[np.uint8] = np.from_dlpack(
+            triton.get_input_tensor_by_name(request, "frames")
+        )
         if frames.ndim not in (3, 4) or frames.shape[-1] != 3 or frames.size == 0:
             text = f"frames is uint8 [H, W, 3] or [N, H, W, 3], got {list(frames.shape)}"
             return triton.InferenceResponse([], triton.TritonError(text))

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from engines.machine import usable_cores
 from runtime.labelling.fleet import Fleet
 
 STORE = 128 << 20  # bytes of a local object store, which is to hold names only; Ray's least is 75
+PATIENCE = 10.0  # seconds for a cluster's head to answer
 INSTALL = "pip install 'ray[data]>=2.51'"
 
 
@@ -48,10 +50,14 @@ def connected(
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised, too
     warnings.filterwarnings("ignore", module=r"ray\.")  # more workers than shards, its own old ways
     try:
+        if address is not None and ":" in address:
+            _knock(address)
         with _quiet():
             ray.init(**_how(address, workers, threads))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise DeviceMissing(f"no Ray at {address or 'this machine'}: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DeviceMissing(
+            f"no Ray at {address or 'this machine'} ({error}): start one with ray start --head"
+        ) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield _fleet(ray.cluster_resources(), address is None, workers, threads, on_gpu)
@@ -74,6 +80,12 @@ def _how(address: str | None, workers: int | None, threads: int | None) -> dict[
         "_node_ip_address": "127.0.0.1",  # it listens for nobody else
         **quiet,
     }
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself would wait for a cluster to appear there."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    socket.create_connection((host, int(port)), PATIENCE).close()
 
 
 @contextmanager
