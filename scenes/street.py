@@ -175,7 +175,7 @@ def parse_options(text: str, known: tuple[str, ...] = OPTIONS) -> dict[str, str]
 def _whole(name: str, text: str, least: int) -> int:
     if not _is_number(text) or int(text) < least:
         raise DatasetError(
-            f"street: {name}={text} is no whole number of {least} to {10**DIGITS - 1}"
+            f"street: {name}={text} is no whole number of {least} or more, of {DIGITS} digits"
         )
     return int(text)
 
@@ -192,7 +192,7 @@ def _size(text: str | None) -> tuple[int, int]:
     fits = all(_is_number(side) and SMALLEST <= int(side) <= LARGEST for side in sides)
     if len(sides) != 2 or not fits:
         raise DatasetError(
-            f"street: size={text} is not WIDTHxHEIGHT of {SMALLEST} to {LARGEST} pixels each, "
-            "such as 480x360"
+            f"street: size={text} is not WIDTHxHEIGHT of {SMALLEST} pixels or more, up to "
+            f"{LARGEST}, such as 480x360"
         )
     return int(sides[1]), int(sides[0])

@@ -82,7 +82,7 @@ def _numbered(pattern: Path) -> list[Path]:
     """The images that a printf pattern names, by number."""
     before, digits, after = re.split(NUMBER, pattern.name, maxsplit=1)
     number = re.compile(rf"{re.escape(before)}(\d{{{int(digits or 1)},}}){re.escape(after)}")
-    entries = pattern.parent.iterdir()
+    entries = pattern.parent.iterdir() if os.path.isdir(pattern.parent) else ()  # noqa: PTH112
     matches = [(number.fullmatch(entry.name), entry) for entry in entries if _is_image(entry)]
     return [entry for _, entry in sorted((int(m[1]), entry) for m, entry in matches if m)]
 
