@@ -26,7 +26,7 @@ from engines.command import parser, run_command
 from engines.failures import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runtime.frame_path import Labels
     from runtime.regions import Box
@@ -34,7 +34,16 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime")
 SIZES = ("480x360", "960x540")
 SHARE, TOLERANCE = 0.001, 1.5  # the stream's defaults
-SINKS = ("record", "labels", "results")
+RECORD, LABELS, RESULTS = {"record": "out.mp4"}, {"labels": "maps"}, {"results": "out.jsonl"}
+SINKS = {
+    "no sink": {},
+    "record": RECORD,
+    "labels": LABELS,
+    "results": RESULTS,
+    "results, boxes": {**RESULTS, "regions": "boxes"},
+    "results, no regions": {**RESULTS, "regions": "off"},
+    "all": {**RECORD, **LABELS, **RESULTS},
+}
 REPEATS = 5  # of each label map, of which the fastest counts: others share the machine
 
 
@@ -181,16 +190,15 @@ def _alike(ours: Sequence[object], theirs: Sequence[object]) -> float:
 
 
 def _sink_rows(options: Options) -> list[Row]:
-    """One for each sink, and one for all of them."""
-    asked = {"no sink": (), **{name: (name,) for name in SINKS}, "all": SINKS}
-    laps: dict[str, list[tuple[float, float]]] = {name: [] for name in asked}
+    """One for each sink, against the stream without any."""
+    laps: dict[str, list[tuple[float, float]]] = {name: [] for name in SINKS}
     for _ in range(options.laps):
-        for name, sinks in asked.items():
+        for name, sinks in SINKS.items():
             laps[name].append(_lap(options, sinks))
     plain = statistics.median(ms for ms, _ in laps["no sink"])
     settings = {"camera": "street:", "precision": options.precision, "crf": "off"}
     rows = []
-    for name in (*SINKS, "all"):
+    for name in list(SINKS)[1:]:
         ms = statistics.median(ms for ms, _ in laps[name])
         core = statistics.median(core for _, core in laps[name])
         ratio = round(plain / ms, 2)
@@ -199,13 +207,15 @@ def _sink_rows(options: Options) -> list[Row]:
     return rows
 
 
-def _lap(options: Options, sinks: Sequence[str]) -> tuple[float, float]:
+def _lap(options: Options, sinks: Mapping[str, str]) -> tuple[float, float]:
     """Milliseconds for a frame, and processor milliseconds of its sinks."""
     from runtime.api import open_stream
 
-    names = {"record": "out.mp4", "labels": "maps", "results": "out.jsonl"}
     with tempfile.TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {sink: Path(folder, names[sink]) for sink in sinks}
+        settings: dict[str, Any] = {
+            name: value if name == "regions" else Path(folder, value)
+            for name, value in sinks.items()
+        }
         settings |= {"bundle": options.bundle, "precision": options.precision, "crf": "off"}
         with open_stream("street:", **settings) as stream:
             for result in stream:
