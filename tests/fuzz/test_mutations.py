@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "BGR frames from a data set", "scenes.pictures",
         '_open(path).convert("RGB"))', '_open(path).convert("RGB"))[..., ::-1]',
-        "scenes/test_camvid.py",
+        "scenes/test_pictures.py",
     ),
     Mutant(
         "BGR stills in the stream", "runtime.sources.folder",
