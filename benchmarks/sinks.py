@@ -3,8 +3,9 @@
 Regions of the model's labels of the virtual street, from 0.1 % of the frame on, with polygons:
 ours, and what one writes with OpenCV (for each class connectedComponentsWithStats, then
 findContours and approxPolyDP for each component). `agreement` is the share of regions with the
-same class, area and box, times are of the processor. Then the same frames go through the stream with no sink, one, or all;
-`ours_ms` is a frame with the sink, `peer_ms` one without. Everything takes turns; medians count.
+same class, area and box; these times are the processor's. Then the same frames go through the
+stream with no sink, one, or all; `ours_ms` is a frame with the sink, `peer_ms` one without.
+Everything takes turns; medians count.
 """
 
 from __future__ import annotations
