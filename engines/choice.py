@@ -13,6 +13,7 @@ from engines.manifest import CPU_TARGETS
 from engines.openvino_session import INSTALL, installed
 
 CLEAR = 1.05  # faster by less is noise
+BEYOND = 1e12  # ms, points, ...
 
 Report = Mapping[str, Any]  # calibration/report.schema.json
 Row = Mapping[str, Any]
@@ -36,18 +37,23 @@ def read_report(text: bytes) -> dict[str, Any]:
 def _malformed(report: Report) -> Iterator[str]:
     gate = report["gate"]
     classes = gate.get("max_class_drop", {})
-    if not all(isinstance(limit, Real) for limit in (gate["max_drop"], *classes.values())):
+    if not all(map(_is_number, (gate["max_drop"], *classes.values()))):
         yield "a limit of its gate is no number"
     if not isinstance(report.get("machine", {}), dict):
         yield "its machine has no facts"
     for row in report["rows"]:
         drops = [row["class_drop"][name] for name in classes]
         told = [number for number in (*drops, row["p50_ms"]) if number is not None]
-        if not all(isinstance(number, Real) for number in (row["drop"], *told)):
+        if not all(map(_is_number, (row["drop"], *told))):
             yield "a row's drop or time is no number"
         named = isinstance(row["precision"], str) and isinstance(row["target"], str)
         if not named or not isinstance(row["shipped"], bool):
             yield "a row does not tell what it is of"
+
+
+def _is_number(value: Any) -> bool:
+    """Of a size that any unit here may have, and not NaN."""
+    return isinstance(value, Real) and abs(float(value)) < BEYOND
 
 
 def timed_rows(report: Report | None, target: str) -> list[Row]:
