@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pydensecrf.utils import unary_from_softmax
 
 from benchmarks import contenders, crf, crf_contenders, crf_memory, crf_plot, crf_round, crf_traffic
 from benchmarks.crf_cases import Case, Size, drawn_at, with_classes
@@ -26,6 +25,10 @@ from engines.failures import DeviceMissing
 from engines.labels import upsample
 from engines.spec import CrfParams
 
+PEER = pytest.importorskip(
+    "pydensecrf.utils", reason="pydensecrf2 1.1 does not compile for Python 3.13"
+)
+unary_from_softmax = PEER.unary_from_softmax
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = CrfParams(4, 20, 10, 3, 3, iterations=3)
 

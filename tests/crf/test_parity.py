@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydensecrf.densecrf as pydensecrf
 import pytest
 from numpy.typing import NDArray
-from pydensecrf.utils import unary_from_softmax
 
 from crf import DenseCrf
 from crf.permutohedral import Lattice
@@ -18,6 +16,10 @@ from engines.labels import upsample
 from engines.spec import CrfParams
 from scenes.camvid import CamVid
 from scenes.dataset import Scene
+
+REASON = "pydensecrf2 1.1 does not compile for Python 3.13"
+pydensecrf = pytest.importorskip("pydensecrf.densecrf", reason=REASON)
+unary_from_softmax = pytest.importorskip("pydensecrf.utils").unary_from_softmax
 
 Floats = NDArray[np.float32]
 Case = tuple[NDArray[np.uint8], Floats]

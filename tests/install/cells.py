@@ -57,7 +57,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "ray": ("-m runtime.label --bundle {bundle} --input stream.mp4 --output labels --workers 1",),
     "docs": ("-m sphinx --version",),
     "triton": ("-m export.triton_repository --bundle {bundle} --out models",),
-    "dev": ("-m pytest --version", "-m ruff --version", "-c 'import nncf, pydensecrf.densecrf'"),
+    "dev": ("-m pytest --version", "-m ruff --version", "-c 'import nncf, sklearn'"),
 }
 PC = ("window", "serve", "openvino")  # docs/desktop.md
 NEEDS = {"triton": ("export",)}  # the command that it serves is `export`'s
