@@ -124,6 +124,7 @@ class Lane:
         It is not taken before the draw thread has room: so the model starts on the newest frame
         there is, not on one that then waits, growing old, for the stage behind it.
         """
+        self._patience.rest()
         with suppress(Ended):
             return self.captured.take()
         return None

@@ -88,8 +88,7 @@ def test_a_stream_goes_on_after_its_camera_came_back(session: Session) -> None:
             network_feed(f"http://127.0.0.1:{port}/"), "camera", retry=Retry(first=1e-3)
         )
         sizes = set()
-        # Less patience than a reader takes to start.
-        with one_camera(source, session, patience=0.02) as stream:
+        with one_camera(source, session) as stream:
             for result in stream:
                 sizes.add(result.labels.shape)
                 assert result.labels.shape == result.frame.image.shape[:2]

@@ -18,6 +18,7 @@ from runtime import pipeline
 from runtime.frame_path import Labels, Logits
 from runtime.pipeline import Stream, one_camera
 from runtime.source import Frame, FrameSource, Image
+from runtime.sources.status import State, Status
 
 GUARD = 10  # seconds after which a hang becomes a failure
 
@@ -299,6 +300,20 @@ def test_a_hung_camera_is_a_failure_after_a_while(
         one_camera(source, session, patience=0.02) as stream,
     ):
         list(stream)
+
+
+def test_a_camera_that_knows_it_is_away_may_be_silent(
+    session: Any, make_source: MakeSource, make_frame: MakeFrame
+) -> None:
+    def camera() -> Iterator[Frame]:
+        source.status = Status(State.RECONNECTING)
+        threading.Event().wait(0.1)  # ten times the patience
+        yield make_frame(0)
+
+    source: Any = make_source(camera(), live=True)
+    source.status = Status(State.STARTING)
+    with one_camera(source, session, patience=0.01) as stream:
+        assert len(list(stream)) == 1
 
 
 def test_overhead_leaves_out_source_engine_temporal_and_crf(
