@@ -29,19 +29,23 @@ NOT_RUN = {
     r"--camera (0|csi:)": "needs a camera",
     r"--target tensorrt( |$)": "needs TensorRT and its GPU",
     r"^make |^source ": ".ci/run makes what it can, `make gpu` the rest",
-    r"apt install|pip install|-m venv|git clone|rsync|^mkdir|^export ": "sets a machine up",
+    r"apt install|pip (install|download)|-m venv|git clone|rsync|^mkdir|^export ": "sets a machine up",
     r"torchrun|train/fit\.py|runs/|NAME": "trains for hours; tests/train trains for seconds",
     r"--save-ranges|--onnx FILE": "minutes of calibration; tests/export builds small networks",
     r"import_checkpoint": "needs weights of 160 MB; tests/train imports small ones",
     r"benchmarks/(engines|crf|stream|serving|sources)\.py": "takes minutes of a quiet machine",
     r"benchmarks/(gpu|pixels)\.py": "needs an NVIDIA GPU",
     r"ffplay": "opens a window",
+    r"^ray start|--address auto": "needs several machines",
+    r"pytest -m slow": "is the slow suite itself",
+    r"tritonclient|tritonserver": "needs Triton's server; tests/export starts one",
 }  # fmt: skip
 FILLED = {
     "camvid:DIR": "camvid:data/camvid",
     "folder:DIR": "folder:data/folder",
     "--bundle DIR": "--bundle artifacts/camvid-mobilenetv2",
     "--copy-to DIR": "--copy-to few",
+    "--input CLIPS PHOTOS --output LABELS": "--input data/folder/images/val --output labelled",
 }
 FINDINGS = (0, 3)  # a doctor that finds something, a gate on frames that are not the model's
 BUNDLE = "artifacts/camvid-mobilenetv2"
@@ -185,13 +189,13 @@ def test_a_page_can_be_typed(page: Path, reader: Reader) -> None:
         reader.types(line)
 
 
-SNIPPETS = [page for page in PAGES if python_blocks(page)]
+SNIPPETS = [page for page in PAGES if any(map(is_run, python_blocks(page)))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SNIPPETS, ids=page_id)
 def test_python_of_a_page_runs(page: Path, workshop: Path) -> None:
-    for block in python_blocks(page):
+    for block in filter(is_run, python_blocks(page)):
         code = block.replace("rtsp://user:password@host/1", "picture.jpg")
         given = (
             "import numpy as np\n"
