@@ -43,8 +43,8 @@ def indices(results: Sequence[Result]) -> list[int]:
     return [result.frame.index for result in results]
 
 
-def file_lane(session: Any, source: FrameSource, **path: Any) -> Lane:
-    return Lane(source, CpuPath(session, **path), patience=0.05)
+def lane_of(session: Any, source: FrameSource, **path: Any) -> Lane:
+    return Lane(source, CpuPath(session, **path))
 
 
 class Round:
@@ -64,7 +64,7 @@ def test_each_camera_gets_what_it_gets_alone(
     session: Any, make_source: MakeSource, most: int
 ) -> None:
     scenes = [scene(seed, count) for seed, count in ((0, 12), (1, 5), (2, 9))]
-    lanes = [file_lane(session, make_source(it), temporal=TemporalEvidence()) for it in scenes]
+    lanes = [lane_of(session, make_source(it), temporal=TemporalEvidence()) for it in scenes]
     batches = Round(most)
     with Stream(lanes, batches) as stream:
         results = by_camera(list(stream), 3)
@@ -88,7 +88,7 @@ def test_cameras_that_are_always_ready_take_turns(session: Any, make_source: Mak
             assert time.monotonic() < end
             time.sleep(1e-3)
 
-    lanes = [file_lane(session, make_source(scene(seed, 1000))) for seed in range(3)]
+    lanes = [lane_of(session, make_source(scene(seed, 1000))) for seed in range(3)]
     session.before = all_ready  # that of the running lane is filled again, too
     batches = Round(1)
     with Stream(lanes, batches) as stream:
@@ -114,7 +114,7 @@ def test_one_that_fails_leaves_the_others_alone_and_is_told(
         make_source(scene(1, 40)),
         make_source([]),
     ]
-    with Stream([file_lane(session, source) for source in sources]) as stream:
+    with Stream([lane_of(session, source) for source in sources]) as stream:
         results = by_camera(list(stream), 3)
     assert [indices(own) for own in results] == [[0, 1, 2], list(range(40)), []]
     errors = [lane.error for lane in stream.lanes]
@@ -132,7 +132,7 @@ def test_the_first_failure_is_raised_once_all_have_failed(
     sources = [make_source(breaking(scene(i, 2), SourceFailed(f"cable {i}"))) for i in range(2)]
     with (
         pytest.raises(SourceFailed, match="cable 0"),
-        Stream([file_lane(session, source) for source in sources]) as stream,
+        Stream([lane_of(session, source) for source in sources]) as stream,
     ):
         assert len(list(stream)) == 4
 
@@ -152,7 +152,7 @@ def test_a_failure_on_a_cameras_frame_is_its_own(
 
     refiner = TooSmall() if stage == "refiner" else None
     sources: list[Any] = [make_source(scene(0, 10**3)), make_source(scene(1, 20))]
-    lanes = [file_lane(session, sources[0], refiner=refiner), file_lane(session, sources[1])]
+    lanes = [lane_of(session, sources[0], refiner=refiner), lane_of(session, sources[1])]
     with Stream(lanes, Refusing() if stage == "batch" else None) as stream:
         results = list(stream)
         assert sources[0].closed  # the device is free for others, though the stream goes on
@@ -173,8 +173,8 @@ def test_a_bug_or_a_failure_of_the_engine_stops_all(
             raise Refused("engine")
 
     lanes = [
-        file_lane(session, make_source(scene(0, 10**3)), drawer=Painter()),
-        file_lane(session, make_source(scene(1, 10**3))),
+        lane_of(session, make_source(scene(0, 10**3)), drawer=Painter()),
+        lane_of(session, make_source(scene(1, 10**3))),
     ]
     with (
         pytest.raises((RuntimeError, Refused), match=where),
@@ -204,8 +204,8 @@ def test_one_that_hangs_is_given_up_and_delays_no_other(
     session: Any, make_source: MakeSource, hung_camera: Iterator[Frame]
 ) -> None:
     lanes = [
-        file_lane(session, make_source(hung_camera, live=True)),
-        file_lane(session, make_source(scene(1, 50))),
+        Lane(make_source(hung_camera, live=True), CpuPath(session), patience=0.05),
+        lane_of(session, make_source(scene(1, 50))),
     ]
     with Stream(lanes) as stream:
         results = list(stream)
@@ -218,7 +218,7 @@ def test_one_that_hangs_does_not_hold_up_stopping(
 ) -> None:
     lanes = [
         Lane(make_source(hung_camera, live=True), CpuPath(session)),
-        file_lane(session, make_source(scene(1, 10**3))),
+        lane_of(session, make_source(scene(1, 10**3))),
     ]
     with Stream(lanes) as stream:
         for result in stream:
@@ -234,7 +234,7 @@ def test_live_frames_are_handed_over_or_counted_for_each(
     sources = [
         make_source((make_frame(index) for index in range(count)), live=True) for count in (200, 90)
     ]
-    with Stream([file_lane(session, source) for source in sources]) as stream:
+    with Stream([lane_of(session, source) for source in sources]) as stream:
         results = by_camera(list(stream), 2)
     for own, lane, count in zip(results, stream.lanes, (200, 90), strict=True):
         assert indices(own) == sorted(indices(own))
@@ -244,7 +244,7 @@ def test_live_frames_are_handed_over_or_counted_for_each(
 
 
 def test_one_may_be_paused_alone(session: Any, make_source: MakeSource) -> None:
-    lanes = [file_lane(session, make_source(scene(seed, 30))) for seed in range(2)]
+    lanes = [lane_of(session, make_source(scene(seed, 30))) for seed in range(2)]
     stream = Stream(lanes)
     stream.pause(0)
     cameras = []
@@ -277,7 +277,7 @@ def test_no_more_are_drawn_at_once_than_the_machine_has_room_for(
             return np.zeros(frame.shape[:2], np.uint8)
 
     lanes = [
-        file_lane(session, make_source(scene(seed, 10)), refiner=Counting()) for seed in range(4)
+        lane_of(session, make_source(scene(seed, 10)), refiner=Counting()) for seed in range(4)
     ]
     with Stream(lanes, most_busy=2) as stream:
         assert len(list(stream)) == 40
