@@ -49,8 +49,9 @@ class Stream:
         lanes: One for each camera.
         batches: Runs the frames of several lanes together; None: one after the other.
         most_busy: Once frames of so many lanes are being drawn, nothing is inferred; None: as many
-            as there are cores, two at least. More would take the cores from each other, so that
-            each frame is older when it is done.
+            as there are cores, two at least. More would take the cores from each other: eight
+            cameras of 10 core-ms to infer and 20 to draw, on two busy cores, had frames 222 ms old
+            with this limit, 255 with one more, 313 without, at the same rate.
     """
 
     def __init__(
