@@ -13,9 +13,11 @@ MARKUP = re.compile(r"^(?:[-*]|\d+\.) |(?P<code>`[^`]*`)(?P<glued>\w)?|[*_|\\]",
 def to_rst(lines: list[str]) -> list[str]:
     """Paragraphs and lists with special characters escaped, and indented blocks word for word."""
     result: list[str] = []
+    literal = False
     for block in blocks(lines):
-        if block[0].startswith("    "):
-            result += ["::", "", *block, ""]
+        before, literal = literal, block[0].startswith("    ")
+        if literal:
+            result += [*([] if before else ["::", ""]), *block, ""]
         else:
             result += [*MARKUP.sub(escaped, "\n".join(block)).splitlines(), ""]
     return result
