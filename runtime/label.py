@@ -97,10 +97,10 @@ def run(options: Options) -> Summary:
     from runtime.labelling.summary import Summary
     from runtime.labelling.work import units_of
 
-    check_installed()
     inputs = find_inputs(options.input, options.output)
     bundle = Bundle.open(options.bundle)
     model, lines = choose_model(bundle, options.precision, options.target, options.crf)
+    check_installed()
     output = Output(options.output.absolute())
     output.begin(model.settings(bundle))
     units = units_of(inputs, output)

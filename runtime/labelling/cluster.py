@@ -19,7 +19,7 @@ from runtime.labelling.fleet import Fleet
 
 STORE = 128 << 20  # bytes of a local object store, which is to hold names only; Ray's least is 75
 PATIENCE = 10.0  # seconds for a cluster's head to answer
-INSTALL = "pip install 'ray[data]>=2.51'"
+INSTALL = "pip install 'ray[data]>=2.60'"
 
 
 def check_installed() -> None:
@@ -43,6 +43,8 @@ def connected(
     # about itself.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None:  # its ports are open to the network: who has no token may not use them
+        os.environ["RAY_AUTH_MODE"] = "token"
     import ray
     import ray.data
 
@@ -77,7 +79,7 @@ def _how(address: str | None, workers: int | None, threads: int | None) -> dict[
         "num_cpus": max(usable_cores(), (workers or 1) * (threads or 1)) + 1,
         "object_store_memory": STORE,
         "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",  # it listens for nobody else
+        "_node_ip_address": "127.0.0.1",  # the machine's own may change during a run
         **quiet,
     }
 
