@@ -64,9 +64,8 @@ class TritonPythonModel:
         self._session.close()
 
     def _respond(self, request: Any) -> Any:
-        frames: NDArray[np.uint8] = np.from_dlpack(
-            triton.get_input_tensor_by_name(request, "frames")
-        )
+        given = triton.get_input_tensor_by_name(request, "frames")
+        frames = np.asarray(np.from_dlpack(given), np.uint8)
         if frames.ndim not in (3, 4) or frames.shape[-1] != 3 or frames.size == 0:
             text = f"frames is uint8 [H, W, 3] or [N, H, W, 3], got {list(frames.shape)}"
             return triton.InferenceResponse([], triton.TritonError(text))
