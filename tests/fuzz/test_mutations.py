@@ -178,8 +178,9 @@ MUTANTS = (
         "self._temporal.forget()", "pass", "runtime/test_pipeline.py",
     ),
     Mutant(
-        "weights quantized along the wrong axis", "calibration.graphs.qdq",
-        "axis=0", "axis=1", "calibration/test_qdq.py",
+        "normalisation folded into the first convolution with the wrong sign",
+        "calibration.graphs.stem", "stem.zero_point - stem.mean", "stem.zero_point + stem.mean",
+        "calibration/test_stem.py",
     ),
 )  # fmt: skip
 

@@ -58,6 +58,8 @@ def test_a_scene_of_another_size_is_stretched_like_a_deployed_frame() -> None:
     fitted = fit_scene(scene, (128, 192))
     assert fitted.frame.shape == (128, 192, 3)
     assert np.array_equal(fitted.labels[::2, ::2], scene.labels)
+    far_apart = replace(scene, labels=scene.labels * np.uint8(200))
+    assert set(np.unique(fit_scene(far_apart, (100, 150)).labels)) == {0, 200}  # none between
     assert fit_scene(scene, SIZE).frame is scene.frame
 
 
