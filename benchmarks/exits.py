@@ -74,7 +74,7 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/exits.py --times 20 --json exits.json")
-    p.add_argument("--times", type=int, default=default.times, help="of each cause")
+    p.add_argument("--times", type=int, default=default.times, metavar="N", help="of each cause")
     p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="the model")
     return Options(**vars(p.parse_args(argv)))
 

@@ -82,13 +82,19 @@ Run = dict[str, Any]  # the JSON of label.py, and memory_mb
 def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     p = parser(__doc__, "python benchmarks/label.py --video dashcam.mp4 --json label.json")
-    p.add_argument("--video", type=Path, required=True, metavar="FILE")
-    p.add_argument("--bundle", type=Path, default=Options.bundle, metavar="DIR")
-    p.add_argument("--precision", default=Options.precision, help="(%(default)s)")
-    p.add_argument("--crf", default=Options.crf, help="(%(default)s)")
-    p.add_argument("--copies", type=int, default=Options.copies, help="of the video (%(default)s)")
-    p.add_argument("--workers", type=counts, default=Options.workers, metavar="N,N")
-    p.add_argument("--rounds", type=int, default=Options.rounds)
+    p.add_argument("--video", type=Path, required=True, metavar="FILE", help="to label")
+    p.add_argument("--bundle", type=Path, default=Options.bundle, metavar="DIR", help="the model")
+    p.add_argument("--precision", default=Options.precision, metavar="P", help="that runs")
+    p.add_argument("--crf", default=Options.crf, metavar="MODE", help="off, fast or exact")
+    p.add_argument(
+        "--copies", type=int, default=Options.copies, metavar="N", help="of the video, as input"
+    )
+    p.add_argument(
+        "--workers", type=counts, default=Options.workers, metavar="N,N", help="to be compared"
+    )
+    p.add_argument(
+        "--rounds", type=int, default=Options.rounds, metavar="N", help="in turns; medians count"
+    )
     return Options(**vars(p.parse_args(argv)))
 
 

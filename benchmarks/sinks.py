@@ -11,6 +11,7 @@ Everything takes turns; medians count.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # this folder comes first on the path and would hide the room `engines`
@@ -91,11 +92,12 @@ def parse(argv: list[str] | None) -> Options:
     """Read the command line."""
     default = Options()
     p = parser(__doc__, "python benchmarks/sinks.py --json sinks.json")
-    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR")
-    p.add_argument("--precision", default=default.precision)
-    p.add_argument("--maps", type=int, default=default.maps, help="label maps of each size")
-    p.add_argument("--frames", type=int, default=default.frames, help="of the stream in a lap")
-    p.add_argument("--laps", type=int, default=default.laps)
+    number = partial(p.add_argument, type=int, metavar="N")
+    p.add_argument("--bundle", type=Path, default=default.bundle, metavar="DIR", help="the model")
+    p.add_argument("--precision", default=default.precision, metavar="P", help="that runs")
+    number("--maps", default=default.maps, help="label maps of each size")
+    number("--frames", default=default.frames, help="of the stream in a lap")
+    number("--laps", default=default.laps, help="in turns; the median counts")
     return Options(**vars(p.parse_args(argv)))
 
 

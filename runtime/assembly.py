@@ -33,7 +33,7 @@ from runtime.overlay import Overlay
 from runtime.pipeline import Stream
 from runtime.redaction import redact
 from runtime.refiner import CrfRefiner, Refiners, choose_crf
-from runtime.shadow import Shadow, shadowed
+from runtime.shadow import Shadow, meeting_all, shadowed
 from runtime.source import FrameSource, open_source
 from runtime.sources.backoff import Retry
 from runtime.split_view import SplitView
@@ -131,7 +131,9 @@ def assemble(
         beside = f"compare {engine(session)} with {second.description}"
         drawn = drawn or options.serve is not None  # the page shows both sides, too
     if options.shadow is not None:
-        shadow, running, beside = shadowed(stack, bundle, session, options.shadow)
+        shadow, running, beside = shadowed(
+            stack, bundle, session, meeting_all(options.shadow, len(sources))
+        )
     shared = Shared(options, bundle, running, second, drawn, on_gpu)
     cameras = tuple(_make_camera(shared, source, stack) for source in sources)
     batches = _gpu_batch(stack, session) if on_gpu and len(cameras) > 1 else None

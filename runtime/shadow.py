@@ -8,6 +8,7 @@ CRF and what earlier frames say, so that nothing but the engines can differ.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -144,6 +145,13 @@ class ShadowedSession(WrappedSession):
 
     def close(self) -> None:
         """Nothing is this object's own."""
+
+
+def meeting_all(every: int, cameras: int) -> int:
+    """N, or a little more: cameras take turns, and every N-th frame must not always be of one."""
+    while math.gcd(every, cameras) > 1:
+        every += 1
+    return every
 
 
 def shadowed(

@@ -38,8 +38,7 @@ def add_sink_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--regions",
         choices=("polygons", "boxes", "off"),
-        help="how much --results say of connected areas; polygons take most of the time "
-        "(%(default)s)",
+        help="how much --results say of connected areas; polygons take most of the time",
     )
     group.add_argument(
         "--min-region",

@@ -33,7 +33,8 @@ class VideoSource:
         self.damaged = 0
         self._path = path
         self._closed = threading.Event()
-        with open_video(self._path) as container:  # a wrong file fails here, before any model is loaded
+        # A wrong file fails here, before any model is loaded.
+        with open_video(self._path) as container:
             self.fps = float(container.streams.video[0].average_rate or UNKNOWN_RATE)
 
     def __iter__(self) -> Generator[Frame, None, None]:

@@ -18,7 +18,7 @@ from engines.labels import upsample_argmax
 from engines.session import Session, open_session
 from runtime.agreement import WINDOW, Agreement
 from runtime.agreement_alarm import FACTOR, FLOOR, AgreementAlarm, agreement_limit
-from runtime.shadow import Shadow, ShadowedSession, shadowed
+from runtime.shadow import Shadow, ShadowedSession, meeting_all, shadowed
 from scenes.street import StreetCamera
 from tests.runtime.damaged_bundle import with_int8
 
@@ -293,3 +293,10 @@ def test_a_bundle_with_a_report_has_a_watched_stream(
     (record,) = caplog.records
     facts: dict[str, Any] = record.facts  # type: ignore[attr-defined]
     assert facts["most_in"] == DAMAGED
+
+
+@pytest.mark.parametrize(("every", "cameras"), [(30, 1), (30, 2), (30, 8), (8, 8), (7, 3), (1, 5)])
+def test_every_camera_has_its_turn(every: int, cameras: int) -> None:
+    chosen = meeting_all(every, cameras)
+    assert every <= chosen <= every + cameras
+    assert {number * chosen % cameras for number in range(cameras)} == set(range(cameras))
