@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.twins import upsample
 from train.aspp import Aspp, ImagePooling
+from train.decoder import Decoder
 from train.family import build_model
 from train.layers import AtrousSeparableConv
 
@@ -44,6 +46,18 @@ def test_image_pooling_equals_a_bilinear_resize_of_the_pooled_map() -> None:
     pooled = pooling.project(functional.adaptive_avg_pool2d(features, 1))
     resized = functional.interpolate(pooled, (5, 7), mode="bilinear", align_corners=False)
     torch.testing.assert_close(pooling(features), resized)
+
+
+def test_the_decoder_upsamples_on_the_grid_that_deployment_reads() -> None:
+    """align_corners=False, against the formula written out in NumPy."""
+    torch.manual_seed(0)
+    decoder, refined = Decoder(8, 6, 3).eval(), list[Tensor]()
+    decoder.refine.register_forward_pre_hook(lambda _, inputs: refined.append(inputs[0]))
+    features = torch.randn(1, 8, 3, 5)
+    with torch.no_grad():
+        decoder(features, torch.randn(1, 6, 12, 20))
+    expected = upsample(features[0].numpy(), (12, 20))
+    torch.testing.assert_close(refined[0][0, :8], torch.from_numpy(expected))
 
 
 def test_batch_norm_and_relu_follow_both_parts_of_a_separable_convolution() -> None:
