@@ -1,18 +1,10 @@
 """A running stream that is told to end, or has a stage that fails like a bug, and what it leaves.
 
 The stream reads a network camera through a reader process, records, and serves a page with a viewer
-of its picture. As a program this file is that stream, with a stage that fails once a file exists:
-
-    python benchmarks/exit_cases.py STAGE FILE [flags of runtime/stream.py]
+of its picture.
 """
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":  # this folder comes first on the path and would hide the room `crf`
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import http.client
 import importlib
@@ -21,18 +13,21 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import av
 
 from benchmarks.camera_faults import HEADER, Viewer, http_camera
-from benchmarks.soak_program import Program, children, port_of
+from benchmarks.soak_program import ROOT, Program, children, port_of
 from engines.failures import Failure
 
+START = "import sys; from benchmarks.exit_cases import main; sys.exit(main(*sys.argv[1:]))"
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 STAGES = {  # what fails: module, class, method
     "capture": ("runtime.lane", "Lane", "_read"),
@@ -96,11 +91,20 @@ def leave(cause: str, bundle: Path, folder: Path, precision: str = "auto") -> Ex
     """
     films, log, order = folder / "films", folder / "log", folder / "order"
     films.mkdir()
-    command = [sys.executable, __file__, cause, str(order), "--headless", "--precision", precision]
+    command = [
+        sys.executable,
+        "-c",
+        START,
+        cause,
+        str(order),
+        "--headless",
+        "--precision",
+        precision,
+    ]
     command += ["--bundle", str(bundle.resolve()), "--record", str(films / "out.mp4")]
     with http_camera(steady) as camera, log.open("w") as said:
         command += ["--serve", "127.0.0.1:0", "--camera", f"http://127.0.0.1:{camera}/live"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+        with _started(command, said) as process:
             try:
                 program = Program(process, port_of(process, log))
                 spent, readers = _end(program, cause, process, order, log)
@@ -118,6 +122,10 @@ def leave(cause: str, bundle: Path, folder: Path, precision: str = "auto") -> Ex
         tuple(sorted(path.name for path in films.iterdir())),
         log.read_text(),
     )
+
+
+def _started(command: Sequence[str], said: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, cwd=ROOT)
 
 
 def _end(
@@ -215,7 +223,3 @@ def main(cause: str, order: str, *words: str) -> int:
     if cause in STAGES:
         break_stage(cause, Path(order).exists)
     return stream(list(words))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
