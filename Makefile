@@ -60,7 +60,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed to build and test (a device runs on 3.10): make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[window,serve,openvino,train,export,triton,docs,dev]'
+	$(BIN)/pip install -q -e '.[window,serve,openvino,train,export,triton,ray,docs,dev]'
 	@if command -v nvidia-smi >/dev/null; then $(BIN)/pip install -q -e '.[gpu,tensorrt]' || \
 	  echo "the GPU extras did not install (see above): the CPU path works without them"; fi
 	@touch $@ .venv/native
