@@ -36,7 +36,7 @@ NOT_RUN = {
     r"benchmarks/(engines|crf|stream|serving|sources)\.py": "takes minutes of a quiet machine",
     r"benchmarks/(gpu|pixels)\.py": "needs an NVIDIA GPU",
     r"ffplay": "opens a window",
-    r"^ray start|--address auto": "needs several machines",
+    r"^ray |--address auto": "needs several machines",
     r"pytest -m slow": "is the slow suite itself",
     r"tritonclient|tritonserver": "needs Triton's server; tests/export starts one",
 }  # fmt: skip
