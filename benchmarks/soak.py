@@ -19,27 +19,23 @@ from pathlib import Path
 if __name__ == "__main__":  # this folder comes first on the path and would hide the room `crf`
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import os
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.command import parser, run_command
-from engines.failures import Failure, GateFailed, UsageError
+from engines.failures import GateFailed, UsageError
 
 if TYPE_CHECKING:
     from benchmarks.soak_camera import SoakCamera
+    from benchmarks.soak_minutes import Minute
     from benchmarks.soak_program import Program
     from benchmarks.soak_verdict import Check, Freshness, Sample
     from benchmarks.soak_viewer import SoakViewer
 
 PACKAGES = ("aiohttp", "av", "numpy", "onnxruntime", "pillow")
-EVERY = 1.0  # s between two samples
-ON_ITS_WAY = 0.2  # s in which a picture that the program has reaches the screen
-FRESH_WITHIN = 60.0  # s until all cameras are live
 
 
 @dataclass(frozen=True)
@@ -61,22 +57,6 @@ class Options:
             raise UsageError("--warm-up must be shorter than --minutes, and not below 0")
         if self.cameras < 1 or min(self.fps, self.connection, self.recording) <= 0:
             raise UsageError("--cameras, --fps, --connection and --recording must be above 0")
-
-
-@dataclass(frozen=True)
-class Minute:
-    """The samples of one minute: medians, and counts at its end."""
-
-    minute: int
-    memory_mb: float
-    main_mb: float
-    files: float
-    threads: float
-    live: float  # share of looks
-    frames: int
-    reconnects: int
-    dropped: int
-    load: float
 
 
 @dataclass(frozen=True)
@@ -138,9 +118,11 @@ def run(options: Options) -> Result:
     from benchmarks.soak_camera import SoakCamera
     from benchmarks.soak_program import running
     from benchmarks.soak_viewer import SoakViewer
+    from benchmarks.soak_watch import wait_until_live, watch
+    from runtime.serving.attach import channel_names
 
     cameras = [SoakCamera(i, options.fps, options.connection) for i in range(options.cameras)]
-    names = stream_names(options.cameras)
+    names = channel_names(options.cameras)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         addresses = [stack.enter_context(camera.listening()) for camera in cameras]
@@ -152,76 +134,13 @@ def run(options: Options) -> Result:
             for name, camera in zip(names, cameras, strict=True)
         ]
         wait_until_live(program, names)
-        samples = watch(options, program, viewers, names)
+        samples = watch(program, viewers, names, round(60 * options.minutes), options.recording)
         for viewer in viewers:
             viewer.leave()
         program.stop()
         films = list(folder.glob("*.mp4"))
         playable = sum(map(plays, films))
     return conclude(options, samples, cameras, viewers, program, (len(films), playable))
-
-
-def stream_names(cameras: int) -> list[str]:
-    """What the program calls its cameras."""
-    from runtime.serving.attach import channel_names
-
-    return channel_names(cameras)
-
-
-def wait_until_live(program: Program, names: Sequence[str]) -> None:
-    """Until every camera is."""
-    deadline = time.monotonic() + FRESH_WITHIN
-    while not all(program.metrics().get(("deeplab_fresh", name)) for name in names):
-        if time.monotonic() > deadline:
-            raise Failure(f"the cameras were not live within {FRESH_WITHIN:g} s: is the load high?")
-        time.sleep(0.2)
-
-
-def watch(
-    options: Options, program: Program, viewers: Sequence[SoakViewer], names: Sequence[str]
-) -> list[Sample]:
-    """A sample each second, and the record button now and then."""
-    from tqdm import tqdm
-
-    samples: list[Sample] = []
-    recording = False
-    began = time.monotonic()
-    for second in tqdm(range(round(60 * options.minutes)), disable=None, unit="s"):
-        time.sleep(max(0.0, began + EVERY * second - time.monotonic()))
-        at = time.monotonic() - began
-        if recording is not bool(int(at / options.recording) % 2):
-            recording = not recording
-            for name in names:
-                program.record(name, recording)
-        samples.append(take_sample(program, viewers, names, at, recording))
-    return samples
-
-
-def take_sample(
-    program: Program,
-    viewers: Sequence[SoakViewer],
-    names: Sequence[str],
-    at: float,
-    recording: bool,
-) -> Sample:
-    """One moment: what the program says, and how old what it means by that was then."""
-    from benchmarks.soak_verdict import PERIODS, Look, Sample
-
-    asked = time.monotonic()
-    said = program.metrics()
-    holdings = program.holdings()
-    time.sleep(ON_ITS_WAY)
-    looks = []
-    for viewer, name in zip(viewers, names, strict=True):
-        shown = viewer.now
-        age = float("inf") if shown is None else max(0.0, asked - shown.sent)
-        limit = 0.0 if shown is None else PERIODS * shown.period + shown.processing
-        counts = (
-            int(said[f"deeplab_{what}_total", name])
-            for what in ("frames", "reconnects", "dropped_frames")
-        )
-        looks.append(Look(bool(said["deeplab_fresh", name]), age, limit, *counts))
-    return Sample(at, recording, holdings, tuple(looks), os.getloadavg()[0])
 
 
 def plays(film: Path) -> bool:
@@ -244,6 +163,7 @@ def conclude(
     films: tuple[int, int],
 ) -> Result:
     """Judge, and draw."""
+    from benchmarks.soak_minutes import by_minute
     from benchmarks.soak_plot import draw
     from benchmarks.soak_verdict import Check, freshness, judge
     from engines.machine import describe_machine
@@ -280,35 +200,6 @@ def conclude(
         by_minute(samples),
         describe_machine(*PACKAGES),
     )
-
-
-def by_minute(samples: Sequence[Sample]) -> list[Minute]:
-    """A row for each minute."""
-    rows = []
-    for minute in range(int(samples[-1].at // 60) + 1):
-        part = [s for s in samples if s.at // 60 == minute]
-        last = part[-1].looks
-        shown = [look.live for s in part for look in s.looks]
-        rows.append(
-            Minute(
-                minute,
-                middle([s.memory_mb for s in part]),
-                middle([s.holdings.main_mb for s in part]),
-                middle([s.holdings.files for s in part]),
-                middle([s.holdings.threads for s in part]),
-                round(sum(shown) / len(shown), 3),
-                sum(look.frames for look in last),
-                sum(look.reconnects for look in last),
-                sum(look.dropped for look in last),
-                middle([s.load for s in part]),
-            )
-        )
-    return rows
-
-
-def middle(values: Sequence[float]) -> float:
-    """The median, to a tenth."""
-    return round(sorted(values)[len(values) // 2], 1)
 
 
 def show(result: Result) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.soak import by_minute
 from benchmarks.soak_camera import PICTURES, marked, number_of
+from benchmarks.soak_minutes import by_minute
 from benchmarks.soak_plot import draw
 from benchmarks.soak_program import Holdings
 from benchmarks.soak_verdict import Look, Sample, freshness, growth, judge, slope_per_minute
