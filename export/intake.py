@@ -125,7 +125,7 @@ def _raise_opset(model: ModelProto, path: Path) -> ModelProto:
         return model
     try:
         return onnx.version_converter.convert_version(model, OPSET)
-    except RuntimeError as error:
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise Refused(
             f"{path} has opset {version} and cannot be raised to {OPSET} ({error}): export it with "
             f"opset_version={OPSET}"

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from engines.failures import UsageError
 from runtime.journal import tell
@@ -211,5 +212,6 @@ async def _received(body: Coroutine[Any, Any, Body]) -> Body:
         raise UsageError(f"the body did not come within {PATIENCE:g} s") from None
     except ConnectionError:
         raise UsageError("the body broke off") from None
-    except (ValueError, LookupError, RecursionError):  # LookupError: a charset that is none
+    except (ValueError, LookupError, RecursionError, HttpProcessingError):
+        # LookupError: a charset that is none; HttpProcessingError: a header of a form's part
         raise UsageError("the body is not of its Content-Type") from None
