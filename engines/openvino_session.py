@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from engines.failures import DeviceMissing, Refused
 from engines.spec import ModelSpec
 
 INSTALL = "pip install 'openvino>=2025.1'"
+LONGEST_RUN = 1.0  # seconds that closing waits for one
 WORDS = {"f32": "FP32", "f16": "FP16"}  # OpenVINO's name of an element type -> ours
 
 
@@ -33,6 +35,7 @@ class OpenVinoSession:
         self.threads = int(model.get_property("INFERENCE_NUM_THREADS"))
         self.arithmetic = str(model.get_property("INFERENCE_PRECISION_HINT").to_string())
         self._request = model.create_infer_request()
+        self._running = threading.Lock()
 
     @property
     def description(self) -> str:
@@ -47,13 +50,16 @@ class OpenVinoSession:
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [N, C, h, w] of frames [N, H, W, 3]; N must be the graph's batch size."""
         self.spec.check_input(frames)
-        self._request.infer([frames])
-        # A copy: the next run writes where this one did.
-        return np.array(self._request.get_output_tensor(0).data, np.float32)
+        with self._running:
+            self._request.infer([frames])
+            # A copy: the next run writes where this one did.
+            return np.array(self._request.get_output_tensor(0).data, np.float32)
 
     def close(self) -> None:
-        """Free the model."""
-        del self._request
+        """Free the model; a run in another thread is waited for."""
+        if self._running.acquire(timeout=LONGEST_RUN):
+            self._request = None
+            self._running.release()
 
     def __enter__(self) -> OpenVinoSession:
         return self

@@ -42,7 +42,7 @@ class Shadow:
     """The reference in a thread of its own; `offer` from the thread that runs the stream's engine.
 
     Args:
-        reference: It runs in one thread, and stays the caller's to close.
+        reference: It runs in one thread; it is this object's to close from now on.
         name: Of the stream's engine, for people.
         alarm: Hears of each frame.
     """
@@ -53,6 +53,7 @@ class Shadow:
         self.skipped = 0  # frames that came while the reference was busy, or after it failed
         self.failure: str | None = None  # what ended the comparison early
         self._reference, self._alarm = reference, alarm
+        self._closed = False
         self._working = threading.Lock()  # from a frame that is taken until it is compared
         self._waiting: Slot[tuple[int, float, Frame, Logits]] = Slot()
         self._start = time.monotonic()
@@ -85,8 +86,10 @@ class Shadow:
         }
 
     def close(self) -> None:
-        """End the thread; a frame that waits is forgotten."""
+        """End the thread; a frame that waits or is on the reference is forgotten."""
+        self._closed = True
         self._waiting.close()
+        self._reference.close()
         self._thread.join(JOIN)
 
     def __enter__(self) -> Shadow:
@@ -103,9 +106,10 @@ class Shadow:
                     self._compare(*self._waiting.take())
                     self._working.release()
         except Exception as error:  # whatever it is, it is the reference's: the stream goes on
-            self.failure = str(error) or repr(error)
-            tell("shadow ended", logging.ERROR, reason=self.failure)
             self._waiting.close()
+            if not self._closed:
+                self.failure = str(error) or repr(error)
+                tell("shadow ended", logging.ERROR, reason=self.failure)
 
     def _compare(self, number: int, at: float, frame: Frame, logits: Logits) -> None:
         size = self._reference.spec.input_size
@@ -171,7 +175,7 @@ def shadowed(
             "--shadow compares with fp32 on cpu, which is what runs already: choose another "
             "--precision, or leave it out"
         )
-    reference = stack.enter_context(open_session(bundle, *REFERENCE, threads=1))
+    reference = open_session(bundle, *REFERENCE, threads=1)
     limit, why = agreement_limit(bundle, session)
     alarm = None if limit is None else AgreementAlarm(limit)
     name = f"{session.precision} on {session.target}"
