@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.failures import Refused
+from engines.failures import MALFORMED, Refused
 
 
 @dataclass(frozen=True)
@@ -70,5 +70,5 @@ class Plan:
             files = tuple(SourceFile(**file) for file in data["files"])
             shards = tuple(Shard(**shard) for shard in data["shards"])
             return Plan(files, shards, bool(data["is_video"]))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, *MALFORMED) as error:
             raise Refused(f"{path} is no plan of label.py ({error}): remove its folder") from None

@@ -29,7 +29,7 @@ NOT_RUN = {
     r"--camera (0|csi:)": "needs a camera",
     r"--target tensorrt( |$)": "needs TensorRT and its GPU",
     r"^make |^source ": ".ci/run makes what it can, `make gpu` the rest",
-    r"apt install|pip (install|download)|-m venv|git clone|rsync|^mkdir|^export ": "sets a machine up",
+    r"apt install|pip (install|download)|-m venv|git clone|rsync|^mkdir|^export ": "installs",
     r"torchrun|train/fit\.py|runs/|NAME": "trains for hours; tests/train trains for seconds",
     r"--save-ranges|--onnx FILE": "minutes of calibration; tests/export builds small networks",
     r"import_checkpoint": "needs weights of 160 MB; tests/train imports small ones",
