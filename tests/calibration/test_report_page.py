@@ -31,7 +31,7 @@ from scenes.dataset import IGNORE
 SCRIPT = "<script>alert(1)</script>"
 BREAKOUT = "\"'><img src=x onerror=alert(1)>&amp;"
 SPEC = ModelSpec(
-    name=f"model {SCRIPT}",
+    name="model <b onclick=alert(1)>",
     architecture="none",
     classes=(SCRIPT, BREAKOUT, "Road"),
     palette=((1, 2, 3), (40, 50, 60), (255, 0, 128)),
@@ -142,9 +142,8 @@ def test_the_verdict_comes_first_and_a_failed_gate_is_seen() -> None:
 
 @pytest.mark.parametrize("colour", [("red", 0, 0), ("1;background:url(//evil)", 0, 0), (0, 0)])
 def test_a_palette_cannot_smuggle_css(colour: Any) -> None:
-    hostile = dataclasses.replace(SPEC, palette=(colour, *SPEC.palette[1:]))
-    with pytest.raises(ValueError, match=r"format code|unpack"):
-        charts.class_chart(ROWS, hostile)
+    with pytest.raises(ValueError, match="palette's colours"):
+        dataclasses.replace(SPEC, palette=(colour, *SPEC.palette[1:]))
 
 
 def test_bars_reach_from_zero_to_the_loss_and_the_worst_class_is_first() -> None:
