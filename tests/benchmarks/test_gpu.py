@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -363,7 +364,7 @@ def test_every_dependency_has_a_wheel_in_the_list() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["train"], *extras["export"], *extras["gpu"]]
-    names = {gpu_place._canonical(text.split(">")[0].split("=")[0]) for text in wanted}
+    names = {gpu_place._canonical(re.split(r"[\[>=]", text)[0]) for text in wanted}
     assert names - set(gpu_place.PACKAGES.read_text().split()) == {"tensorrt-rtx-cu13"}
 
 

@@ -83,7 +83,7 @@ EVIL = {
     "an absolute path": (external("{folder}/secret"), "only a file directly in the folder"),
     "a tensor of 10^12": (huge_tensor, r"[1000000, 1000000]"),
     "an activation of 10^12": (huge_constant, "1000000, 1000000"),
-    "frames of 10^12": (huge_frames, "1000000x1000000"),
+    "frames of 10^12": (huge_frames, "(1000000, 1000000) is not of 32 to 16384"),
 }
 
 
