@@ -73,15 +73,16 @@ def all_cores() -> int:
 
 
 def load_graph(
-    graph: bytes, what: str, threads: int | None = None, *, keep_memory: bool = True
+    graph: bytes, what: str, threads: int | None = None, *, pattern: bool = True, pool: bool = True
 ) -> onnxruntime.InferenceSession:
     """Load a serialised graph for the CPU; one that onnxruntime does not accept is `Refused`.
 
-    Without `keep_memory` each run asks for its memory and gives it back: for those who hold dozens
-    of graphs.
+    Without `pattern` not all tensors of a run are laid out beforehand, in one block for each frame:
+    for graphs with hundreds of outputs. Without `pool` a run gives its memory back, too: for those
+    who hold dozens of graphs.
     """
     options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
+    options.enable_mem_pattern, options.enable_cpu_mem_arena = pattern, pool
     options.intra_op_num_threads = threads or all_cores()
     options.log_severity_level = ERRORS_ONLY
     # A worker that waits for work spins by default, through the parts of a run that need one

@@ -11,5 +11,8 @@ THREADS = 2
 
 
 def load(model: ModelProto, lean: bool = False) -> onnxruntime.InferenceSession:
-    """An onnxruntime session of a graph in memory; a `lean` one keeps no memory between runs."""
-    return load_graph(model.SerializeToString(), "calibration", THREADS, keep_memory=not lean)
+    """An onnxruntime session of a graph in memory.
+
+    A `lean` one does not lay out all tensors of a run beforehand, in a block for each frame.
+    """
+    return load_graph(model.SerializeToString(), "calibration", THREADS, pattern=not lean)
