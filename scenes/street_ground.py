@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from scenes.street_paving import (
     section_levels,
 )
 
+SECTIONS = 9  # kept painted, 3.9 MB each; seven are in view at a time
 OFF_CENTRE = 4.0  # metres the camera is ever beside the road's middle, bends in view included
 Floats = NDArray[np.floating[Any]]
 
@@ -53,6 +55,8 @@ class Ground:
         self._zero = canvas.width
         reach = self.depth * (canvas.width / 2 + 20) / canvas.focal + OFF_CENTRE
         self._wide = int(np.count_nonzero(reach > HALF_SPAN))  # rows that may see past a section
+        # Of this camera alone: eight that share sixteen sections paint five anew for each frame.
+        self._levels = lru_cache(maxsize=SECTIONS)(section_levels)
 
     def draw(
         self,
@@ -108,7 +112,7 @@ class Ground:
         begin = 0
         for end in ends.tolist():
             section = sections.get(int(number[begin]), sections[max(sections)])
-            level = section_levels(section)[int(self._halvings[begin])]
+            level = self._levels(section)[int(self._halvings[begin])]
             out[begin:end] = level.take(index[begin:end])
             begin = end
 

@@ -76,7 +76,6 @@ def halvings_across(halvings: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.maximum(halvings - 2, 0) // 2
 
 
-@lru_cache(maxsize=16)  # 3.9 MB each; seven are in view at a time
 def section_levels(section: Section) -> tuple[Texels, ...]:
     """The flat texels of a section at each number of halvings along."""
     texels = _painted(section)
