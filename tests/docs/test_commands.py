@@ -1,4 +1,4 @@
-"""What the guides tell people to type: understood by the scripts, and run by the slow suite.
+"""What the guides tell people to type: understood by the scripts, and run by the long suite.
 
 A line that is not run matches one of `NOT_RUN`, with the reason: there is no third way.
 """
@@ -181,8 +181,13 @@ def reader(workshop: Path) -> Iterator[Reader]:
 RUN = [page for page in SHOWN if any(map(is_run, typed_lines(page)))]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", RUN, ids=page_id)
+def paced(page: Path) -> object:
+    """The README's own lines are among the slow tests; a guide's take longer than those can."""
+    mark = pytest.mark.slow if page_id(page) == "README.md" else pytest.mark.long
+    return pytest.param(page, marks=mark, id=page_id(page))
+
+
+@pytest.mark.parametrize("page", [paced(page) for page in RUN])
 def test_a_page_can_be_typed(page: Path, reader: Reader) -> None:
     """In order, as a reader would."""
     for line in filter(is_run, typed_lines(page)):

@@ -185,7 +185,7 @@ MUTANTS = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
 def test_the_tests_catch(mutant: Mutant) -> None:
     tests = [str(ROOT / "tests" / name) for name in mutant.caught_by.split()]
