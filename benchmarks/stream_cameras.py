@@ -2,7 +2,8 @@
 
 All are processes of `runtime/stream.py`, as users start them, on virtual cameras. They take turns
 in laps; medians over the laps count. Pulled cameras tell what a frame costs, paced ones how old
-frames are. What starting a process costs is measured by itself and left out of `core_ms`.
+frames are. What starting costs, the processes and the virtual cameras, is measured by laps of one
+frame, and left out of rates and `core_ms`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+SHORTEST = 1e-3  # seconds that a lap takes longer than one of a single frame
 SCRIPT = Path(__file__).resolve().parents[1] / "runtime" / "stream.py"
 
 
@@ -36,8 +39,8 @@ class Plan:
 class Lap:
     """One lap of some processes; rate, drops and memory of all together, the oldest frames."""
 
-    fps: float
-    core_ms: float  # a frame, starting included
+    seconds: float  # from start to end
+    core_seconds: float
     frames: int
     age_p50_ms: float  # of the camera where it is worst
     age_p99_ms: float
@@ -75,20 +78,22 @@ def run_cameras(plan: Plan) -> list[CamerasRow]:
         )
     }
     laps: dict[tuple[str, float | None], list[Lap]] = {key: [] for key in contenders}
-    starts = []
+    starts = {
+        key: run_lap(_groups(replace(plan, frames=1), len(groups) == 1, _count(groups), None),
+                     plan.flags)
+        for key, groups in contenders.items()
+    }  # fmt: skip
     for _ in tqdm(range(plan.laps), "laps of cameras", disable=None):
-        starts.append(run_lap([["street:?frames=1"]], plan.flags))
         for key, groups in contenders.items():
             laps[key].append(run_lap(groups, plan.flags))
-    start = median(lap.core_ms for lap in starts)  # of one frame: all of it is the start
-    return [_row(key, groups, laps[key], start) for key, groups in contenders.items()]
+    return [_row(key, groups, laps[key], starts[key]) for key, groups in contenders.items()]
 
 
 def run_lap(groups: Sequence[Sequence[str]], flags: Sequence[str]) -> Lap:
     """Start a stream for each group of cameras, all at once, and wait for them."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{number}.json" for number in range(len(groups))]
-        before = _children_seconds()
+        before, begun = _children_seconds(), time.monotonic()
         running = [
             subprocess.Popen(_command(cameras, flags, file), stdout=subprocess.DEVNULL)
             for cameras, file in zip(groups, files, strict=True)
@@ -96,13 +101,13 @@ def run_lap(groups: Sequence[Sequence[str]], flags: Sequence[str]) -> Lap:
         codes = [process.wait() for process in running]
         if any(codes):
             raise RuntimeError(f"streams of {groups} ended with {codes}")
-        busy = _children_seconds() - before
+        seconds, busy = time.monotonic() - begun, _children_seconds() - before
         summaries = [json.loads(file.read_text()) for file in files]
     cameras = [camera for summary in summaries for camera in summary["cameras"]]
     frames = sum(summary["frames"] for summary in summaries)
     return Lap(
-        fps=sum(summary["fps"] for summary in summaries),
-        core_ms=1e3 * busy / frames,
+        seconds=seconds,
+        core_seconds=busy,
         frames=frames,
         age_p50_ms=max(camera["frame_age"]["p50_ms"] for camera in cameras),
         age_p99_ms=max(camera["frame_age"]["p99_ms"] for camera in cameras),
@@ -138,6 +143,10 @@ def _command(cameras: Sequence[str], flags: Sequence[str], file: Path) -> list[s
     return [sys.executable, str(SCRIPT), *named, "--headless", "--json", str(file), *flags]
 
 
+def _count(groups: Sequence[Sequence[str]]) -> int:
+    return sum(len(cameras) for cameras in groups)
+
+
 def _children_seconds() -> float:
     """Processor time of all processes that were started here and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -148,18 +157,20 @@ def _row(
     key: tuple[str, float | None],
     groups: Sequence[Sequence[str]],
     laps: Sequence[Lap],
-    start: float,
+    start: Lap,
 ) -> CamerasRow:
     def middle(value: str) -> Any:
         return median(getattr(lap, value) for lap in laps)
 
+    more = max(1, middle("frames") - start.frames)
+
     return CamerasRow(
         name=key[0],
         processes=len(groups),
-        cameras=sum(len(cameras) for cameras in groups),
+        cameras=_count(groups),
         paced_fps=key[1],
-        fps=middle("fps"),
-        core_ms=median(lap.core_ms - start * len(groups) / lap.frames for lap in laps),
+        fps=more / max(middle("seconds") - start.seconds, SHORTEST),
+        core_ms=1e3 * (middle("core_seconds") - start.core_seconds) / more,
         age_p50_ms=middle("age_p50_ms"),
         age_p99_ms=middle("age_p99_ms"),
         dropped=round(middle("dropped")),
