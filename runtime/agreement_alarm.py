@@ -10,6 +10,7 @@ from engines.choice import timed_rows
 from engines.session import Session
 from runtime.agreement import Agreement
 from runtime.alarm import Alarm
+from runtime.engine_name import in_words
 from runtime.journal import tell
 
 # How many times the report's differing pixels are allowed, and how many on top of them for kernels
@@ -64,8 +65,8 @@ def agreement_limit(bundle: Bundle, session: Session) -> tuple[float | None, str
     found = [float(percent) for percent in ours if isinstance(percent, Real)]
     if not found:
         return None, (
-            "no warning, as the bundle has no accuracy report of "
-            f"{session.precision} on {session.target}: python calibration/report.py "
+            f"no warning, as the bundle has no accuracy report of {in_words(session)}: python "
+            "calibration/report.py "
             f"--bundle {bundle.root} --data SPEC --split S"
         )
     limit = max(0.0, 1 - FACTOR * (1 - found[0] / 100) - FLOOR)

@@ -20,11 +20,11 @@ from engines.bundle import Bundle
 from engines.manifest import CPU_TARGETS
 from engines.session import Session, choose_target, open_session
 from runtime.batches import Batches
-from runtime.compare import ComparePath, choose_engines, compare_path, engine, temporal
+from runtime.compare import ComparePath, choose_engines, compare_path, temporal
 from runtime.cpu_path import CpuPath
 from runtime.drift import Drift, watch
 from runtime.drop_policy import drop_policy
-from runtime.engine_name import EngineName
+from runtime.engine_name import EngineName, in_words
 from runtime.frame_path import FramePath
 from runtime.journal import tell
 from runtime.lane import Lane
@@ -128,7 +128,7 @@ def assemble(
     beside, second, shadow, running = None, None, None, session
     if other is not None:
         second = stack.enter_context(open_session(bundle, other.precision, other.target))
-        beside = f"compare {engine(session)} with {second.description}"
+        beside = f"compare {in_words(session)} with {second.description}"
         drawn = drawn or options.serve is not None  # the page shows both sides, too
     if options.shadow is not None:
         shadow, running, beside = shadowed(
@@ -226,7 +226,7 @@ def _notice(session: Session, drift: Drift | None) -> Callable[[], str]:
 
     def notice() -> str:
         warnings = "" if drift is None else drift.notice()
-        return f"{engine(session)}   {warnings}".rstrip()
+        return f"{in_words(session)}   {warnings}".rstrip()
 
     return notice
 

@@ -11,7 +11,7 @@ from engines.choice import choose_cpu_target
 from engines.session import Session
 from runtime.agreement import Agreement
 from runtime.cpu_path import CpuPath
-from runtime.engine_name import EngineName, parse_pair
+from runtime.engine_name import EngineName, in_words, parse_pair
 from runtime.frame_path import Labels, Logits
 from runtime.mean import Mean
 from runtime.options import Options
@@ -138,15 +138,10 @@ def compare_path(
     other_crf, _ = choose_crf(options.crf, first.spec, options.crf_budget)
     first_path = CpuPath(first, temporal(options), crf)
     second_path = CpuPath(second, temporal(options), other_crf)
-    agreement = Agreement(first.spec.classes, (engine(first), engine(second)))
+    agreement = Agreement(first.spec.classes, (in_words(first), in_words(second)))
     return ComparePath(first_path, second_path, agreement, drawer)
 
 
 def temporal(options: Options) -> TemporalEvidence | None:
     """What remembers the frames before, for one path."""
     return TemporalEvidence() if options.temporal == "on" else None
-
-
-def engine(session: Session) -> str:
-    """A session's name for people: `int8 on cpu`."""
-    return f"{session.precision} on {session.target}"

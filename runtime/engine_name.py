@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engines.failures import UsageError, hint
 from engines.manifest import CPU_TARGETS, PRECISIONS
+from engines.session import Session
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class EngineName:
 
     precision: str
     target: str = "auto"
+
+
+def in_words(session: Session) -> str:
+    """What runs, for people: `int8 on cpu`."""
+    return f"{session.precision} on {session.target}"
 
 
 def parse_pair(text: str) -> tuple[EngineName, EngineName]:

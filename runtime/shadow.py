@@ -27,6 +27,7 @@ from engines.session import Session, open_session
 from engines.wrapped_session import WrappedSession
 from runtime.agreement import Agreement
 from runtime.agreement_alarm import AgreementAlarm, agreement_limit
+from runtime.engine_name import in_words
 from runtime.journal import tell
 from runtime.slot import Ended, Slot
 
@@ -48,9 +49,11 @@ class Shadow:
     """
 
     def __init__(self, reference: Session, name: str, alarm: AgreementAlarm | None = None) -> None:
-        engines = name, f"{reference.precision} on {reference.target}"
+        engines = name, in_words(reference)
         self.agreement = Agreement(reference.spec.classes, engines)
-        self.skipped = 0  # frames that came while the reference was busy, or after it failed
+        self.skipped = (
+            0  # frames that came while the reference was busy or after it failed, or last
+        )
         self.failure: str | None = None  # what ended the comparison early
         self._reference, self._alarm = reference, alarm
         self._closed = False
@@ -86,11 +89,13 @@ class Shadow:
         }
 
     def close(self) -> None:
-        """End the thread; a frame that waits or is on the reference is forgotten."""
+        """End the thread; a frame that waits or is on the reference counts as skipped."""
         self._closed = True
         self._waiting.close()
         self._reference.close()
         self._thread.join(JOIN)
+        if self.busy and self.failure is None:
+            self.skipped += 1
 
     def __enter__(self) -> Shadow:
         return self
@@ -175,10 +180,9 @@ def shadowed(
             "--shadow compares with fp32 on cpu, which is what runs already: choose another "
             "--precision, or leave it out"
         )
-    reference = open_session(bundle, *REFERENCE, threads=1)
     limit, why = agreement_limit(bundle, session)
     alarm = None if limit is None else AgreementAlarm(limit)
-    name = f"{session.precision} on {session.target}"
-    shadow = stack.enter_context(Shadow(reference, name, alarm))
+    reference = open_session(bundle, *REFERENCE, threads=1)
+    shadow = stack.enter_context(Shadow(reference, in_words(session), alarm))
     line = f"shadow every {every}. frame on {reference.description}: {why}"
     return shadow, ShadowedSession(session, shadow.offer, every), line

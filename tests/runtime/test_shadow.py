@@ -300,3 +300,11 @@ def test_every_camera_has_its_turn(every: int, cameras: int) -> None:
     chosen = meeting_all(every, cameras)
     assert every <= chosen <= every + cameras
     assert {number * chosen % cameras for number in range(cameras)} == set(range(cameras))
+
+
+def test_a_frame_that_is_on_the_reference_at_the_end_is_counted(held: HeldSession) -> None:
+    shadow = Shadow(held, "x")
+    shadow.offer(0, FRAME, LOGITS)
+    held.begun.acquire()
+    shadow.close()  # the reference never came back
+    assert (shadow.agreement.count, shadow.skipped, shadow.failure) == (0, 1, None)
