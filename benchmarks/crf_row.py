@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from benchmarks.pair import Pair
 
 PEER = "pydensecrf2"
 
@@ -51,7 +52,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Pair):
     """One of ours against pydensecrf: median milliseconds from logits to labels.
 
     agreement: The share of pixels with the same label.
@@ -62,13 +63,6 @@ class Row:
     peak_mb, peer_peak_mb: Memory beyond the frame and the logits at the highest, None on a GPU.
     """
 
-    name: str
-    peer: str
-    threads: int
-    settings: dict[str, Any]
-    ours_ms: float
-    peer_ms: float
-    ratio: float
     agreement: float
     max_marginal_error: float
     changed: float

@@ -23,6 +23,7 @@ if __name__ == "__main__":  # this folder comes first on the path and would hide
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pair import Pair
 from engines.command import counts, names, parser, run_command
 from engines.failures import UsageError
 
@@ -52,16 +53,9 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Pair):
     """One of ours against one peer: medians per frame; above a ratio (of `ms`) of 1 ours wins."""
 
-    name: str
-    peer: str
-    threads: int
-    settings: dict[str, Any]
-    ours_ms: float
-    peer_ms: float
-    ratio: float
     ours_core_ms: float
     peer_core_ms: float
     agreement: float

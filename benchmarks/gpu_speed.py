@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pair import Pair
 from engines.command import parser, run_command
 from engines.failures import DeviceMissing, Failure, UsageError
 
@@ -48,16 +49,9 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Pair):
     """One of ours against one peer: median milliseconds; above a ratio of 1 ours wins."""
 
-    name: str
-    peer: str
-    threads: int
-    settings: dict[str, Any]
-    ours_ms: float
-    peer_ms: float
-    ratio: float
     agreement: float
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pair import Pair
 from engines.command import parser, run_command
 from engines.failures import UsageError
 
@@ -66,16 +67,9 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Pair):
     """Ours against the peer; `core_ms` is the processor time of one of ours."""
 
-    name: str
-    peer: str
-    threads: int
-    settings: dict[str, Any]
-    ours_ms: float
-    peer_ms: float
-    ratio: float
     agreement: float | None
     core_ms: float
 

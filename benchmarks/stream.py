@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pair import Pair
 from engines.command import parser, run_command
 from engines.failures import SourceFailed, UsageError
 
@@ -74,16 +75,9 @@ class Lap:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Pair):
     """One of ours against one peer with or without a CRF: medians; above 1 ours wins."""
 
-    name: str
-    peer: str
-    threads: int
-    settings: dict[str, Any]
-    ours_ms: float
-    peer_ms: float
-    ratio: float
     ours_fps: float
     peer_fps: float
     ours_core_ms: float

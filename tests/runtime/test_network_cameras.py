@@ -32,16 +32,9 @@ from runtime.sources.network import network_feed
 from runtime.sources.status import State
 
 HERE = [  # faults that take no time-out to see
+    *AT_ONCE,
     camera_faults.dies,
     camera_faults.resets,
-    camera_faults.no_http,
-    camera_faults.garbage,
-    camera_faults.failing,
-    camera_faults.missing,
-    camera_faults.unauthorised,
-    camera_faults.redirects_to_a_file,
-    camera_faults.redirects_for_ever,
-    camera_faults.playlist,
     camera_faults.giant,
     camera_faults.half_pictures,
 ]
