@@ -123,8 +123,10 @@ def write(docs: Path, records: dict[Row, Record], outdated: list[Row], bundled: 
     from train.results_plot import draw_table5, draw_v2
 
     write_text(docs / "results.md", page(records, outdated, bundled))
-    draw_table5(records, docs / "results" / "table5.png")
-    draw_v2(records, docs / "results" / "v2.png")
+    # The page marks rows of other weights; a curve through them would be of no model.
+    fresh = {row: record for row, record in records.items() if row not in outdated}
+    draw_table5(fresh, docs / "results" / "table5.png")
+    draw_v2(fresh, docs / "results" / "v2.png")
 
 
 def show(result: Result) -> None:
