@@ -51,9 +51,7 @@ class Shadow:
     def __init__(self, reference: Session, name: str, alarm: AgreementAlarm | None = None) -> None:
         engines = name, in_words(reference)
         self.agreement = Agreement(reference.spec.classes, engines)
-        self.skipped = (
-            0  # frames that came while the reference was busy or after it failed, or last
-        )
+        self.skipped = 0  # frames while the reference was busy, after it failed, or at the end
         self.failure: str | None = None  # what ended the comparison early
         self._reference, self._alarm = reference, alarm
         self._closed = False
