@@ -64,7 +64,7 @@ class Capture:
         self._closed.set()
 
     def connected(self, feed: Feed) -> AbstractContextManager[InputContainer]:
-        """The open device; pictures of a USB camera may not be used after it was closed."""
+        """The open device."""
         return OPENERS[feed.kind](feed)
 
     def _damage(self, packets: int) -> None:

@@ -45,26 +45,17 @@ GRACE = 0.3  # s to leave the camera properly (RTSP: TEARDOWN) when told to end
 
 
 class Told(Capture):
-    """A capture that reports what it opened, and keeps it open until its pictures are used.
+    """A capture that reports what it opened."""
 
-    Those of a USB camera lie in the driver's memory, which closing takes away.
-    """
-
-    def __init__(self, feed: Feed, control: socket.socket, slot: Slot[Picture]) -> None:
+    def __init__(self, feed: Feed, control: socket.socket) -> None:
         super().__init__(feed)
-        self.served = threading.Event()  # nobody uses pictures any more
         self._control = control
-        self._slot = slot
 
     @contextmanager
     def connected(self, feed: Feed) -> Iterator[InputContainer]:
         with super().connected(feed) as container:
             self._tell(container)
-            try:
-                yield container
-            finally:
-                self._slot.end()
-                self.served.wait()
+            yield container
 
     def _tell(self, container: InputContainer) -> None:
         stream = container.streams.video[0]
@@ -98,7 +89,7 @@ def main(argv: list[str]) -> int:
     control, memory = socket.socket(fileno=int(argv[1])), Outlet(int(argv[2]))
     feed = Feed.from_json(control.recv(1 << 16).decode())
     slot: Slot[Picture] = Slot(drop_policy(feed.drop, live=feed.live))
-    capture = Told(feed, control, slot)
+    capture = Told(feed, control)
     last: list[dict[str, Any]] = []
     thread = threading.Thread(target=_produce, args=(capture, slot, last), daemon=True)
 
@@ -109,7 +100,6 @@ def main(argv: list[str]) -> int:
     thread.start()
     try:
         _serve(control, memory, capture, slot)
-        capture.served.set()
         thread.join()
         control.send(json.dumps(last[0]).encode())
     except (SystemExit, OSError):  # told to end, or the stream is gone
@@ -118,7 +108,6 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         capture.close()
         slot.close()
-        capture.served.set()
         thread.join(GRACE)
         if thread.is_alive() and os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)  # hung: with all it started, such as GStreamer

@@ -23,6 +23,8 @@ OPTIONS = (
     "for example --camera '0?size=1280x720&fps=30&format=mjpeg'"
 )
 
+_open: list[InputContainer] = []  # as long as this process lives: see `opened`
+
 
 def device_path(text: str) -> str | None:
     """The device that `--camera` means: "0" is /dev/video0, /dev/... is itself, else None."""
@@ -57,7 +59,12 @@ def stable_path(device: str) -> str:
 
 @contextmanager
 def opened(feed: Feed) -> Iterator[InputContainer]:
-    """The streaming device, in the format asked for."""
+    """The streaming device, in the format asked for; it closes when the process ends.
+
+    Its pictures lie in the driver's memory and hand it back when the last reference to them goes,
+    which after closing reads memory that is no longer there. An error's traceback is such a
+    reference, so that nobody can say when the last one goes.
+    """
     options = {name: value for name, value in feed.options.items() if name != "driver"}
     try:
         container = av.open(
@@ -68,12 +75,13 @@ def opened(feed: Feed) -> Iterator[InputContainer]:
         )
     except (av.FFmpegError, OSError) as error:
         raise _failure(feed, error) from error
-    with container:
-        # A driver takes the nearest size without a word, and PyAV then reads its rows wrongly.
-        wanted, got = options.get("video_size"), v4l2_formats.current_size(feed.address)
-        if wanted is not None and got not in (None, wanted):
-            raise SourceFailed(f"it gives {got} instead of {wanted}; {_choices(feed)}")
-        yield container
+    # A driver takes the nearest size without a word, and PyAV then reads its rows wrongly.
+    wanted, got = options.get("video_size"), v4l2_formats.current_size(feed.address)
+    if wanted is not None and got not in (None, wanted):
+        container.close()
+        raise SourceFailed(f"it gives {got} instead of {wanted}; {_choices(feed)}")
+    _open.append(container)
+    yield container
 
 
 def offers(feed: Feed) -> list[str]:
