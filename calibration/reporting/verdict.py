@@ -78,8 +78,10 @@ def verdict(rows: Sequence[Row], limits: Limits) -> str:
         if target == "openvino":
             sentences.append(in_openvino(own, rows, limits))
             continue
-        runs_here = any(row.p50_ms is not None for row in own.values())
-        sentences.append((here if runs_here else elsewhere)(own, limits))
+        timed = {name: row for name, row in own.items() if row.p50_ms is not None}
+        # Plans of some precisions may be missing: graphs that only emulate them have no time.
+        judged_here = timed and (quantized_of(timed) or not quantized_of(own))
+        sentences.append(here(timed, limits) if judged_here else elsewhere(own, limits))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -102,9 +104,9 @@ def in_openvino(own: Mapping[str, Row], rows: Sequence[Row], limits: Limits) -> 
 
 
 def here(own: Mapping[str, Row], limits: Limits) -> str | None:
-    """The verdict on a target that runs here, from its rows by precision."""
+    """The verdict on a target that runs here, from its timed rows by precision."""
     rival = rival_of(own)
-    quantized = [own[precision] for precision in ("int8", "mixed") if precision in own]
+    quantized = quantized_of(own)
     if not quantized:
         return without_int8(own, limits)
     good = [row for row in quantized if not excesses(row, limits)]
@@ -115,6 +117,11 @@ def here(own: Mapping[str, Row], limits: Limits) -> str | None:
         return sentence
     reason = excesses(quantized[0], limits)[0]
     return f"{called(quantized[0])} {reason}, but {sentence[0].lower()}{sentence[1:]}"
+
+
+def quantized_of(own: Mapping[str, Row]) -> list[Row]:
+    """The rows that hold INT8, pure INT8 first."""
+    return [own[precision] for precision in ("int8", "mixed") if precision in own]
 
 
 def within(rows: Iterable[Row], limits: Limits) -> list[Row]:

@@ -131,6 +131,25 @@ def test_on_a_gpu_int8_must_beat_fp16() -> None:
     assert alone == "INT8 costs 0.10 mIoU and takes 1.2 ms on this GPU: ship it."
 
 
+@pytest.mark.parametrize(
+    ("own", "ending"),
+    [
+        ([row("int8", 0.1, 1.2, "tensorrt"), row("mixed", 0.0, None, "tensorrt")],
+         "INT8 costs 0.10 mIoU and is 2.0x faster than FP16 on this GPU: ship it."),
+        ([row("int8", 0.1, None, "tensorrt"), row("mixed", 0.1, 1.6, "tensorrt")],
+         "Mixed precision costs 0.10 mIoU and is 1.5x faster than FP16 on this GPU: ship it."),
+        ([row("int8", 2.5, None, "tensorrt")],
+         "TensorRT's INT8 graph costs 2.50 mIoU, over the limit of 1.0: use FP16 there."),
+        ([row("int8", 0.1, None, "tensorrt")], "faster than FP32 here: ship it."),
+    ],
+)  # fmt: skip
+def test_a_graph_without_a_plan_on_this_gpu_has_no_time_to_compare(
+    own: list[Row], ending: str
+) -> None:
+    rows = [FP32, row("int8", 0.2, 20), row("fp16", 0, 2.4, "tensorrt"), *own]
+    assert verdict(rows, LIMITS).endswith(ending)
+
+
 def test_elsewhere_mixed_precision_is_named_where_it_holds() -> None:
     rows = [FP32, row("int8", 0.2, 20), row("int8", 2.5, None, "tensorrt")]
     mixed = row("mixed", 0.2, None, "tensorrt")
