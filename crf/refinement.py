@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crf.dense_crf import DenseCrf
+from engines.labels import upsample
 from engines.spec import CrfParams
 
 
@@ -26,6 +27,8 @@ class Refinement:
         size = (frame.shape[0], frame.shape[1])
         if self._crf is None or self._crf.size != size:
             self._crf = DenseCrf(size, self._classes, self._params, mode=self._mode)
+        if logits.shape[1] > size[0] or logits.shape[2] > size[1]:  # a thumbnail of an archive
+            logits = upsample(logits, size)
         return self._crf.refine(frame, logits, budget_ms)
 
     @property

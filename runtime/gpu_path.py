@@ -23,7 +23,7 @@ from engines.preprocess import fit_frame
 from engines.spec import ModelSpec
 from runtime.frame_path import Labels, Watch, follows
 from runtime.overlay import Overlay
-from runtime.refiner import CrfRefiner, check_size
+from runtime.refiner import CrfRefiner
 from runtime.source import Frame, Image
 from runtime.timings import Timings
 
@@ -218,7 +218,6 @@ class _FrameWork:
         self._labels = Buffer(self._result.address, self._count)
         self._picture = Buffer(self._result.address + self._count, 3 * self._count)
         if settings is not None:
-            check_size(self.size, grid)
             self._crf = CudaCrf(self.size, classes, settings.params, pixels.device)
         else:
             self._labeller = Labeller(pixels, (classes, *grid), self.size)

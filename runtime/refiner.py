@@ -36,7 +36,6 @@ class CrfRefiner:
 
     def refine(self, frame: Image, logits: Logits) -> Labels:
         """Labels [H, W] of a frame [H, W, 3] and its logits [C, h, w]."""
-        check_size((frame.shape[0], frame.shape[1]), (logits.shape[1], logits.shape[2]))
         labels = self._refine(frame, logits, self.budget_ms)
         self.iterations[self._refine.iterations_run] += 1
         return labels
@@ -70,15 +69,6 @@ class Refiners:
         """How many frames got how many CRF iterations, in all modes together."""
         counts = sum((refiner.iterations for refiner in self._made.values()), Counter[int]())
         return dict(sorted(counts.items()))
-
-
-def check_size(frame: tuple[int, int], logits: tuple[int, int]) -> None:
-    """Raise `UsageError` for a frame that is smaller than the logits; (height, width) of both."""
-    if frame[0] < logits[0] or frame[1] < logits[1]:
-        raise UsageError(
-            f"a frame of {frame[1]}x{frame[0]} is smaller than the model's logits "
-            f"({logits[1]}x{logits[0]}): use --crf off"
-        )
 
 
 def choose_crf(

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from crf import DenseCrf
+from crf.numpy_crf import NumpyCrf
+from crf.refinement import Refinement
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.labels import upsample, upsample_argmax
 from engines.spec import CrfParams
@@ -141,6 +143,21 @@ def test_a_pixel_that_excludes_every_class_is_refused(scene: Scenes, backend: st
 def test_logits_of_another_shape_are_refused(shape: tuple[int, ...], backend: str) -> None:
     with pytest.raises(ValueError, match=r"takes \(4, 8, 8\) or a smaller map"):
         DenseCrf((8, 8), 4, STOCK, backend).refine(np.zeros((8, 8, 3), np.uint8), np.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [(9, 12), (5, 40), (40, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_frames_smaller_than_the_logits_are_refined(
+    scene: Scenes, size: tuple[int, int], mode: str
+) -> None:
+    """As a stream or an archive may have them; the oracle takes logits of any size."""
+    (frame, _), (_, logits) = scene("textured", *size), scene("textured", 12, 16)
+    oracle = NumpyCrf(size, STOCK)
+    oracle.run(frame, upsample(logits, size), None)
+    labels = Refinement(4, STOCK, mode)(frame, logits)
+    assert labels.shape == size
+    if mode == "exact":
+        np.testing.assert_array_equal(labels, oracle.labels())
 
 
 @pytest.mark.parametrize(

@@ -246,12 +246,16 @@ def test_a_budget_is_the_crfs_alone(resident: ResidentSession) -> None:
     assert refiner.iterations == {1: 1}
 
 
-def test_a_frame_smaller_than_the_logits_has_no_crf(resident: ResidentSession) -> None:
-    with (
-        GpuPath(resident, crf=CrfRefiner(WARM, 3, "exact")) as path,
-        pytest.raises(UsageError, match=r"16x9 is smaller than the model's logits \(16x12\)"),
-    ):
-        ends(path, next(moving((9, 16))))
+@pytest.mark.parametrize("size", [(9, 16), (5, 40), (1, 1)], ids=str)
+def test_a_crf_refines_frames_smaller_than_the_logits(
+    session: Any, resident: ResidentSession, size: tuple[int, int]
+) -> None:
+    """The logits are 12x16."""
+    ours, theirs = (CrfRefiner(WARM, 3, "exact") for _ in range(2))
+    with GpuPath(resident, crf=ours) as gpu:
+        for frame in moving(size):
+            labels, _ = ends(gpu, frame)
+            np.testing.assert_array_equal(labels, ends(CpuPath(session, refiner=theirs), frame)[0])
 
 
 def test_logits_that_are_no_numbers_are_refused_by_the_crf(session: Any, device: Device) -> None:
@@ -305,16 +309,18 @@ def test_a_camera_whose_frame_is_refused_leaves_the_batch(
     session: Any, host_device: Callable[..., HostDevice]
 ) -> None:
     resident = ResidentSession(session, host_device(), most_frames=3)
+    fine = replace(WARM, sigma_gamma=0.006)
     with ExitStack() as stack:
-        paths = [stack.enter_context(GpuPath(resident, False, _warm(True))) for _ in range(3)]
+        refiners = [CrfRefiner(fine, 3, "exact") for _ in range(3)]
+        paths = [stack.enter_context(GpuPath(resident, False, crf)) for crf in refiners]
         batch = stack.enter_context(GpuBatch(resident))
-        sizes = (26, 30), (9, 16), (36, 60)  # the second is smaller than the logits
+        sizes = (26, 30), (20, 280), (36, 60)  # the second is too wide for so fine a lattice
         frames = [next(moving(size)) for size in sizes]
         first, second, third = batch.infer(list(zip(paths, frames, strict=True)))
         assert resident.counts == [2]
         assert isinstance(second, UsageError)
         for outcome, frame in ((first, frames[0]), (third, frames[2])):
-            path = stack.enter_context(GpuPath(resident, False, _warm(True)))
+            path = stack.enter_context(GpuPath(resident, False, CrfRefiner(fine, 3, "exact")))
             np.testing.assert_array_equal(outcome.labels, path.infer(frame).labels)
         (alone,) = batch.infer([(paths[1], frames[1])])
         assert isinstance(alone, UsageError)
