@@ -130,7 +130,7 @@ def parse(argv: list[str] | None) -> Options:
     p.add_argument("--plot", type=Path, metavar="FILE", help="draw what was found: .png or .svg")
     p.add_argument(
         "--copy-to", type=Path, metavar="DIR",
-        help="write the few frames that stretch all ranges, as a folder: data set",
+        help="write the few frames that stretch all ranges, as a data set",
     )  # fmt: skip
     p.add_argument("--strict", action="store_true", help="exit code 3 if there is any warning")
     values = vars(p.parse_args(argv))
@@ -222,6 +222,8 @@ def growing(needs: Needs) -> Finding:
 
 def show(checkup: Checkup) -> None:
     """Print what was found, the warnings last."""
+    from calibration.frame_checks.subset import spec_of
+
     frames = len(checkup.examination.looks)
     some = "" if frames == checkup.frames_in_split else f" of {checkup.frames_in_split}"
     print(f"{checkup.data} {checkup.split}: {frames}{some} frames, {checkup.distinct} distinct")
@@ -231,7 +233,7 @@ def show(checkup: Checkup) -> None:
     if checkup.needs is not None:
         show_needs(checkup.needs)
     if checkup.copied_to is not None:
-        print(f"copied to {checkup.copied_to}: use it with --data folder:{checkup.copied_to}")
+        print(f"copied to {checkup.copied_to}: use it with --data {spec_of(checkup.copied_to)}")
     for warning in checkup.warnings:
         print(f"WARNING {warning.code}: {warning.message}")
     print(f"{len(checkup.warnings)} warnings" if checkup.warnings else "no warning")

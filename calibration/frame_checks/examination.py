@@ -73,15 +73,18 @@ def read(dataset: Dataset, index: int) -> Scene | str:
         return str(error)
 
 
-def prints_of(dataset: Dataset, size: tuple[int, int] | None) -> list[Fingerprint]:
-    """The fingerprints of all readable frames of an evaluation split."""
-    scenes = (read(dataset, index) for index in range(len(dataset)))
-    every = tqdm(scenes, desc="evaluation split", total=len(dataset), unit="frame", disable=None)
-    return [
-        fingerprint(scene.name, fitted(scene.frame, size))
-        for scene in every
-        if not isinstance(scene, str)
-    ]
+def prints_of(
+    dataset: Dataset, size: tuple[int, int] | None
+) -> tuple[list[Fingerprint], list[str]]:
+    """The fingerprints of an evaluation split's frames, and why the others cannot be read."""
+    prints, reasons = [], []
+    for index in tqdm(range(len(dataset)), "evaluation split", unit="frame", disable=None):
+        scene = read(dataset, index)
+        if isinstance(scene, str):
+            reasons.append(scene)
+        else:
+            prints.append(fingerprint(scene.name, fitted(scene.frame, size)))
+    return prints, reasons
 
 
 def set_findings(examination: Examination, size: tuple[int, int] | None) -> list[Finding]:

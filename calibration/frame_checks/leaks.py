@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from calibration.frame_checks.duplicates import Fingerprint, leak_findings
 from calibration.frame_checks.examination import prints_of
-from calibration.frame_checks.findings import Finding
+from calibration.frame_checks.findings import NAMED, Finding, counted
 from engines.failures import UsageError
 from scenes.dataset import Dataset, DatasetError, open_dataset
 
@@ -16,8 +16,8 @@ EVALUATION = "val"  # the split that is looked at unless others are named
 def evaluation_splits(data: str, split: str, against: Sequence[str]) -> dict[str, Dataset]:
     """Name -> frames of what is to be compared: each of `against`, a split of `data` or SPEC/SPLIT.
 
-    Without any it is the evaluation split, if there is one and it is not `split` itself. A named
-    one that is `split` itself is a `UsageError`; one that cannot be opened a `DatasetError`.
+    Without any it is the evaluation split, if it is there, with labels, and not `split` itself. A
+    named one that is `split` itself is a `UsageError`; one that cannot be opened a `DatasetError`.
     """
     if not against:
         return {} if split == EVALUATION else _default(data)
@@ -48,15 +48,28 @@ def find_leaks(
         return [_evaluation_split(split)]
     findings = []
     for where, dataset in evaluation.items():
-        findings += leak_findings(prints, prints_of(dataset, size), where)
+        theirs, reasons = prints_of(dataset, size)
+        if reasons:
+            findings.append(_unreadable(where, reasons, len(dataset)))
+        if theirs:
+            findings += leak_findings(prints, theirs, where)
     return findings
 
 
 def _default(data: str) -> dict[str, Dataset]:
     try:
-        return {EVALUATION: open_dataset(data, EVALUATION)}
+        dataset = open_dataset(data, EVALUATION)
     except DatasetError:  # no such split; the doctor says that nothing was compared
         return {}
+    return {EVALUATION: dataset} if dataset.classes else {}  # without labels nothing is scored
+
+
+def _unreadable(where: str, reasons: Sequence[str], total: int) -> Finding:
+    text = (
+        f"{counted(len(reasons), total)} unreadable in {where} ({'; '.join(reasons[:NAMED])}): "
+        "whether they are among the calibration frames is not known; replace or delete them"
+    )
+    return Finding("unreadable", text)
 
 
 def _parts(name: str, data: str) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from engines.atomic import replacing_folder
 from engines.failures import Refused, UsageError
 from scenes.dataset import IGNORE, Dataset
 
+LEGEND = "classes.json"
+
 
 def covering(found: Extremes) -> list[int]:
     """Frames that together span every range but TOLERANCE of it at each end, the best one first.
@@ -56,16 +58,25 @@ def check_target(folder: Path) -> None:
 
 
 def copy_frames(dataset: Dataset, indices: Iterable[int], folder: Path) -> None:
-    """Write frames and labels, lossless, as a `folder:` data set that appears whole or not."""
+    """Write frames, lossless, as a data set that appears whole or not: `folder:` with their labels,
+    `images:` where there are none."""
     with replacing_folder(folder) as temporary:
-        for part in ("images", "labels"):
-            (temporary / part).mkdir()
-        legend = {"classes": dataset.classes, "palette": dataset.palette, "ignore": IGNORE}
-        (temporary / "classes.json").write_text(json.dumps(legend, indent=1) + "\n")
+        images = temporary / "images" if dataset.classes else temporary
+        images.mkdir(exist_ok=True)
+        if dataset.classes:
+            (temporary / "labels").mkdir()
+            legend = {"classes": dataset.classes, "palette": dataset.palette, "ignore": IGNORE}
+            (temporary / LEGEND).write_text(json.dumps(legend, indent=1) + "\n")
         for index in indices:
             scene = dataset[index]
             name = f"{scene.name.replace('/', '_')}.png"
-            if (temporary / "images" / name).exists():
+            if (images / name).exists():
                 raise Refused(f"two frames are called {scene.name}: rename one of them")
-            Image.fromarray(scene.frame).save(temporary / "images" / name)
-            Image.fromarray(scene.labels).save(temporary / "labels" / name)
+            Image.fromarray(scene.frame).save(images / name)
+            if dataset.classes:
+                Image.fromarray(scene.labels).save(temporary / "labels" / name)
+
+
+def spec_of(folder: Path) -> str:
+    """What `--data` takes for a folder that `copy_frames` wrote."""
+    return f"{'folder' if (folder / LEGEND).exists() else 'images'}:{folder}"

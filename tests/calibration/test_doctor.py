@@ -146,6 +146,29 @@ def test_no_evaluation_split_is_said(make_set: MakeSet, capsys: pytest.CaptureFi
     assert main(["--data", f"folder:{root}", "--against", "val"]) == 6  # asked for by name
 
 
+def test_an_evaluation_split_that_cannot_be_read_is_a_warning(make_set: MakeSet) -> None:
+    root = make_set(train=views(0, 3), val=views(500, 2))
+    (root / "labels" / "val" / "000.png").unlink()
+    some = codes(examined(root))["unreadable"]["message"]
+    assert "1 of 2 frames is unreadable in val" in some
+    assert "000.png is missing" in some
+    (root / "labels" / "val" / "001.png").unlink()
+    assert "2 of 2 frames are unreadable in val" in codes(examined(root))["unreadable"]["message"]
+
+
+def test_pictures_without_labels_are_no_evaluation_split(
+    make_set: MakeSet, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, copied = make_set(train=views(0, 20)) / "images" / "train", tmp_path / "few"
+    flags = ["--data", f"images:{pictures}", "--bundle", str(tiny_bundle), "--copy-to", str(copied)]
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "compared with: no evaluation split" in out
+    assert "WARNING leak" not in out
+    assert f"--data images:{copied}" in out
+    assert len(open_dataset(f"images:{copied}", "train")) == MINIMUM
+
+
 def test_a_model_tells_how_many_are_enough(
     make_set: MakeSet, tiny_bundle: Path, tmp_path: Path
 ) -> None:
