@@ -31,9 +31,8 @@ class Extremes:
 
     @property
     def span(self) -> NDArray[np.float32]:
-        """The width of each tensor's range over all frames; never 0."""
-        width = self.high.max(axis=0) - self.low.min(axis=0)
-        return np.asarray(np.maximum(width, np.finfo(np.float32).tiny))
+        """The width of each tensor's range over all frames; 0 for a constant."""
+        return np.asarray(self.high.max(axis=0) - self.low.min(axis=0))
 
 
 def extremes(model: ModelProto, frames: Sequence[Frame]) -> Extremes:
@@ -91,7 +90,8 @@ def coverage_curve(found: Extremes) -> NDArray[np.float64]:
         order = random.permutation(count)
         high = np.maximum.accumulate(found.high[order], axis=0)
         low = np.minimum.accumulate(found.low[order], axis=0)
-        total += ((high - low) / found.span).mean(axis=1)
+        whole = np.ones_like(high)  # a constant is known from the first frame on
+        total += np.divide(high - low, found.span, out=whole, where=found.span > 0).mean(axis=1)
     return total / ORDERS
 
 

@@ -215,6 +215,14 @@ def test_the_curve_rises_to_all(miniature: ModelProto, frames: list[Frame]) -> N
     assert enough(coverage_curve(same)) == 1
 
 
+def test_a_tensor_that_never_moves_does_not_hide_that_others_do() -> None:
+    dead = made([[0.0, -k] for k in range(20)], [[0.0, k] for k in range(20)])
+    curve = coverage_curve(dead)
+    assert curve[-1] == 1
+    assert enough(curve) is None
+    assert covering(dead) == [19]
+
+
 class Listed:
     """A dataset of frames in memory."""
 
