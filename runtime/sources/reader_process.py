@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,23 +80,27 @@ class ReaderProcess:
     """
 
     def __init__(self, feed: Feed, command: Sequence[str] = COMMAND) -> None:
-        self._memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        # Were it made smaller, reading the missing part would kill us with SIGBUS.
-        fcntl.fcntl(self._memory, F_ADD_SEALS, F_SEAL_SHRINK)
         self._view: mmap.mmap | None = None
         self._asked = self._interrupted = False
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            handles = (theirs.fileno(), self._memory)
-            self._process = subprocess.Popen(
-                [*command, *map(str, handles)],
-                pass_fds=handles,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # drivers and decoders write what nobody can use
-                env={**os.environ, "PYTHONPATH": _path()},
-                start_new_session=True,  # Ctrl-C is for us; and its children go with it
-            )
+        with ExitStack() as undone:
+            self._memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            undone.callback(os.close, self._memory)
+            # Were it made smaller, reading the missing part would kill us with SIGBUS.
+            fcntl.fcntl(self._memory, F_ADD_SEALS, F_SEAL_SHRINK)
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undone.enter_context(self._control)
+            with theirs:
+                handles = (theirs.fileno(), self._memory)
+                self._process = subprocess.Popen(
+                    [*command, *map(str, handles)],
+                    pass_fds=handles,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # drivers and decoders write what nobody can use
+                    env={**os.environ, "PYTHONPATH": _path()},
+                    start_new_session=True,  # Ctrl-C is for us; and its children go with it
+                )
+            undone.pop_all()
         with suppress(OSError):  # it may be gone already: `receive` will say so
             self._control.send(feed.to_json().encode())
 
@@ -180,7 +184,9 @@ class ReaderProcess:
         """Wait for the process, kill it and what it started (GStreamer), and its exit code."""
         if self._process.returncode is None:
             handle = os.pidfd_open(self._process.pid)
-            select.select([handle], [], [], GRACE)
+            ended = select.poll()  # not select(), which takes no handle above 1023
+            ended.register(handle, select.POLLIN)
+            ended.poll(1e3 * GRACE)
             os.close(handle)
             # Before `wait`: until then its number, and its group's, belong to nobody else.
             os.killpg(self._process.pid, signal.SIGKILL)

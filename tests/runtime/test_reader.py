@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 
@@ -105,6 +106,28 @@ def test_failures_keep_their_kind() -> None:
     other = ReaderProcess(Feed("nonsense", "x"))
     with closing(other), pytest.raises(Lost, match="KeyError"):
         list(received(other))
+
+
+def test_a_reader_that_cannot_be_started_leaves_nothing_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            ReaderProcess(acted(numbered(1)), ["/no/such/program"])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_program_may_have_more_open_files_than_select_takes() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 4096:
+        pytest.skip(f"no more than {limits[1]} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(4096, limits[0]), limits[1]))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for _ in range(1024):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        reader = ReaderProcess(acted(numbered(1)))
+        reader.close()
+    assert not Path(f"/proc/{reader.pid}").exists()
 
 
 def test_a_password_is_on_no_command_line_and_in_no_environment() -> None:
