@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from calibration.graphs.execution import load
 from calibration.graphs.placement import Flavour
@@ -115,6 +116,25 @@ def test_u8_concatenates_with_one_scale(miniature: ModelProto, ranges: Ranges) -
     scales = {float(wiring.value(source.input[1])) for source in sources}
     quantizer = wiring.consumers["decoder/Concat"][0]
     assert scales == {float(wiring.value(quantizer.input[1]))}
+
+
+def test_a_concat_without_a_range_of_its_own_is_quantized_by_what_follows(
+    miniature: ModelProto, frames: Frames
+) -> None:
+    """Foreign graphs join shapes, and maps that only a Relu reads."""
+    model = copy.deepcopy(miniature)
+    node(model, "refine/Conv").input[0] = "joined/Relu"
+    relu = helper.make_node("Relu", ["decoder/Concat"], ["joined/Relu"], "joined/Relu")
+    place = list(model.graph.node).index(node(model, "refine/Conv"))
+    model.graph.node.insert(place, relu)
+    for name, part in (("size.0", [1, 24]), ("size.1", [8, 12])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(part, np.int64), name))
+    node(model, "decoder/Resize").input[3] = "joined.size"
+    joined = helper.make_node("Concat", ["size.0", "size.1"], ["joined.size"], "joined", axis=0)
+    model.graph.node.insert(0, joined)
+    ranges = observe(model, frames)
+    assert "decoder/Concat" not in ranges
+    assert sqnr(quantize(model, ranges, "u8"), model, frames) > 28
 
 
 def test_s8_is_what_tensorrt_wants(miniature: ModelProto, ranges: Ranges) -> None:
