@@ -77,6 +77,11 @@ def run(options: Options) -> Result:
     from train.results_measure import sources, stale
     from train.results_rows import REFERENCE, ROWS, read_records
 
+    if not options.docs.is_dir():
+        raise UsageError(
+            f"no folder {options.docs}: the page is a part of a checkout, not of an installed "
+            "package; run this in a checkout, or name a folder with --docs DIR"
+        )
     folder = options.docs / "results"
     if options.measure:
         measure(options, read_records(folder))

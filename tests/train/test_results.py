@@ -253,6 +253,15 @@ def test_the_command_writes_page_plots_and_json(
     assert {p.name for p in (tmp_path / "results").glob("*.png")} == {"table5.png", "v2.png"}
 
 
+def test_an_installed_package_has_no_page_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = tmp_path / "site-packages" / "docs"
+    assert results.main(["--docs", str(docs)]) == 2
+    assert "run this in a checkout, or name a folder with --docs" in capsys.readouterr().err
+    assert not docs.exists()
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
