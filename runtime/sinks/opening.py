@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from engines.failures import UsageError
 from engines.spec import ModelSpec
 from runtime.agreement import Agreement
 from runtime.assembly import Assembly
@@ -14,7 +16,7 @@ from runtime.drop_policy import drop_policy
 from runtime.lane import Lane, Result
 from runtime.options import Options
 from runtime.sinks.encoders import choose_encoder
-from runtime.sinks.json_lines import Detail, JsonLines, check_results
+from runtime.sinks.json_lines import STANDARD_OUTPUT, Detail, JsonLines, check_results
 from runtime.sinks.label_maps import LabelMaps, check_folder
 from runtime.sinks.recorder import Recorder, check_recordable
 from runtime.sinks.sink import Sink
@@ -80,16 +82,43 @@ class Sinks:
 
 def check_sinks(options: Options) -> None:
     """Raise the `Failure` of a sink that cannot be opened, before anything else is."""
+    _check_apart(options)
     cameras = len(options.camera)
-    for index, camera in enumerate(options.camera):
+    for index in range(cameras):
         if options.record is not None:
-            check_recordable(path_of(options.record, index, cameras), camera)
+            check_recordable(path_of(options.record, index, cameras))
         if options.labels is not None:
             check_folder(path_of(options.labels, index, cameras))
     if options.record is not None and options.encoder != "auto":
         choose_encoder(options.encoder)
     if options.results is not None:
         check_results(options.results)
+
+
+def _check_apart(options: Options) -> None:
+    """Raise `UsageError` where something would be written over what a camera reads, or twice."""
+    # os.path: a camera's address may be longer than a path can be, and Path.exists raises then
+    read = [Path(camera) for camera in options.camera if os.path.exists(camera)]  # noqa: PTH110
+    taken = {path.resolve(): "--camera" for path in read}
+    for flag, path in _written(options):
+        place = path.resolve()
+        if place in taken:
+            raise UsageError(
+                f"{flag} {path} would overwrite what {taken[place]} names: choose another name"
+            )
+        if not path.exists() or path.is_file() or path.is_dir():  # /dev/null takes everything
+            taken[place] = flag
+
+
+def _written(options: Options) -> Iterator[tuple[str, Path]]:
+    """The files and folders that flags name."""
+    cameras = len(options.camera)
+    for flag, path in (("--record", options.record), ("--labels", options.labels)):
+        if path is not None:
+            yield from ((flag, path_of(path, index, cameras)) for index in range(cameras))
+    for flag, path in (("--results", options.results), ("--json", options.json)):
+        if path is not None and path != STANDARD_OUTPUT:
+            yield flag, path
 
 
 def open_sinks(
@@ -154,4 +183,9 @@ def _agreements(assembly: Assembly) -> list[Agreement] | None:
 
 def path_of(path: Path, camera: int, cameras: int) -> Path:
     """A camera's own file or folder: with several cameras its number is added to the name."""
+    if cameras > 1 and path.name in ("", ".."):
+        raise UsageError(
+            f"{path} can have no number, as of several cameras each needs its own: name a folder "
+            f"in it, {path / 'maps'}"
+        )
     return path if cameras == 1 else path.with_name(f"{path.stem}-{camera}{path.suffix}")

@@ -129,17 +129,14 @@ class Recorder:
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 
-def check_recordable(path: Path, source: str) -> None:
-    """Raise `UsageError` unless a recording of `source` can be written to `path`."""
+def check_recordable(path: Path) -> None:
+    """Raise `UsageError` unless a recording can be written to `path`."""
     if path.suffix.lower() not in CONTAINERS:
         raise UsageError(f"--record {path}: give it a name that ends in {', '.join(CONTAINERS)}")
     if not path.parent.is_dir():
         raise UsageError(f"--record {path}: no folder {path.parent}; mkdir -p {path.parent}")
     if path.is_dir():
         raise UsageError(f"--record {path} is a folder: name a file in it, {path / 'out.mp4'}")
-    # os.path: a camera's address may be longer than a path can be, and Path.exists raises then
-    if path.exists() and os.path.exists(source) and path.samefile(source):  # noqa: PTH110
-        raise UsageError(f"--record {path} would overwrite the --camera file: choose another name")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"--record {path}: no permission to write to {path.parent}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,41 @@ def test_all_sinks_at_once_lose_no_frame_of_a_file(tiny_bundle: Path, tmp_path: 
             assert line["shares"]["Sky"] == pytest.approx(result.share("Sky"), abs=1e-5)
             regions = result.regions(min_region=0.01)
             assert [tuple(region["box"]) for region in line["regions"]] == [r.box for r in regions]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--camera a.mp4 --record a.mp4", r"--record a\.mp4 would overwrite what --camera names"),
+        ("--camera a.mp4 --results a.mp4", r"--results a\.mp4 would overwrite what --camera names"),
+        ("--camera out-1.mp4 --camera a.mp4 --record out.mp4", r"out-1\.mp4 would overwrite what"),
+        ("--camera stills --labels stills", "--labels stills would overwrite what --camera names"),
+        ("--camera a.mp4 --results o.json --json o.json", "--json o.json would .* --results names"),
+        ("--camera a.mp4 --camera a.mp4 --labels .", r"\. can have no number"),
+    ],
+)
+def test_nothing_is_written_over_what_another_flag_names(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    make_video: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    told: str,
+) -> None:
+    film = make_video("a.mp4").read_bytes()
+    (tmp_path / "out-1.mp4").write_bytes(film)
+    (tmp_path / "stills").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "stills" / "0.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), "--bundle", str(tiny_bundle), "--headless"]) == 2
+    assert re.search(told, capsys.readouterr().err)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "out-1.mp4").read_bytes() == film
+
+
+def test_what_no_file_is_may_be_named_twice(tiny_bundle: Path) -> None:
+    words = ["--camera", f"{CAMERA}&frames=1", "--bundle", str(tiny_bundle), "--headless"]
+    assert main([*words, "--results", os.devnull, "--json", os.devnull]) == 0
 
 
 def test_several_cameras_have_files_of_their_own_and_lines_in_common(
