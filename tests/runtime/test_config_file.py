@@ -37,6 +37,11 @@ def test_a_file_equals_the_flags(tmp_path: Path) -> None:
     assert read == Options(**{**vars(flags), "config": Path(config[1])})
 
 
+def test_the_flag_itself_may_be_short(tmp_path: Path) -> None:
+    _, file = write(tmp_path, "alpha = 0.25")
+    assert parse(["--camera", "0", f"--conf={file}"]).alpha == 0.25
+
+
 def test_typed_flags_win(tmp_path: Path) -> None:
     config = write(tmp_path, 'camera = "0"\nalpha = 0.25\nheadless = true\n')
     options = parse([*config, "--alpha", "1", "--no-headless"])
