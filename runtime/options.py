@@ -58,8 +58,11 @@ class Options:
             raise UsageError(f"--alpha {self.alpha:g}: 0 (no mask) to 1 (mask only)")
         check_compare_flags(self.compare, self.shadow, self.precision, self.target, self.drift)
         check_sink_flags(self.min_region, self.polygon_tolerance)
-        if self.serve is None and (self.token_file or self.recordings or self.insecure):
-            raise UsageError("--token-file, --insecure and --recordings are for --serve HOST:PORT")
+        served = self.token_file or self.recordings or self.insecure or self.allow_host
+        if self.serve is None and served:
+            raise UsageError(
+                "--token-file, --insecure, --allow-host and --recordings are for --serve HOST:PORT"
+            )
 
 
 def add_flags(result: argparse.ArgumentParser) -> None:

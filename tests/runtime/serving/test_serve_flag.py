@@ -127,6 +127,7 @@ def test_systemd_hears_of_the_first_frame_and_of_the_end(tiny_bundle: Path, tmp_
         (["--serve", "0.0.0.0:8080"], "--insecure"),
         (["--serve", "nonsense"], "HOST:PORT"),
         (["--recordings", "/tmp"], "for --serve"),
+        (["--allow-host", "cams.example"], "for --serve"),
         (["--serve", "127.0.0.1:0", "--recordings", "/nowhere"], "no such folder"),
         (["--serve", "127.0.0.1:0", "--token-file", "/nowhere"], "cannot be read"),
     ],
