@@ -131,7 +131,7 @@ def test_systemd_hears_of_the_first_frame_and_of_the_end(tiny_bundle: Path, tmp_
         (["--serve", "127.0.0.1:0", "--recordings", "/nowhere"], "no such folder"),
         (["--serve", "127.0.0.1:0", "--token-file", "/nowhere"], "cannot be read"),
     ],
-    ids=["open", "address", "alone", "folder", "token"],
+    ids=["open", "address", "alone", "host", "folder", "token"],
 )
 def test_wrong_flags_are_usage_errors(
     tiny_bundle: Path,
