@@ -41,7 +41,7 @@ class BoundaryScores:
     A boundary pixel of class c is a pixel of class c with a 4-neighbour of another class; ignore
     and the frame's edge make no boundary. Precision of c: the share of predicted boundary pixels
     of c within the tolerance of a true one of c; recall the other way round; F their harmonic
-    mean, then the mean over the classes that have a boundary (Csurka et al., "What is a good
+    mean, then the mean over the classes that have a true boundary (Csurka et al., "What is a good
     evaluation measure for semantic segmentation?", BMVC 2013, with sums over the dataset where
     they average over images).
 
@@ -80,19 +80,19 @@ class BoundaryScores:
 
     @property
     def per_class(self) -> NDArray[np.float64]:
-        """F-score per class; NaN where neither truth nor prediction has a boundary of the class.
+        """F-score per class; NaN where the truth has no boundary of the class.
 
-        F = 2PR / (P + R), and 0 where only one of the two has boundaries.
+        F = 2PR / (P + R), and 0 where the prediction has none, or none near a true one.
         """
         true, found, predicted, right = self._counts
         precision, recall = ratio(right, predicted), ratio(found, true)
         score = ratio(2 * precision * recall, precision + recall)
-        missed = np.isnan(score) & (true + predicted > 0)
+        missed = np.isnan(score) & (true > 0)
         return np.where(missed, 0.0, score)
 
     @property
     def f_score(self) -> float:
-        """Mean F over the classes that have a boundary; NaN where there is none at all."""
+        """Mean F over the classes that have a true boundary; NaN where there is none at all."""
         return mean_of_known(self.per_class)
 
     @property

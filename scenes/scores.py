@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Summary:
-    """A dataset's scores in percent; `per_class` is the IoU, None for a class that never occurs.
+    """A dataset's scores in percent; `per_class` is the IoU, None for a class that no label shows.
 
     `boundary_f` and `trimap_accuracy` are None where no two classes ever touch.
     """

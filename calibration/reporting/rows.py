@@ -26,8 +26,8 @@ class Row:
     Drops are FP32 (without a CRF) minus this row. `shipped` marks the bundle's own graphs; the
     others are tries for contrast. `method` is the word of the scheme (calibration/scheme.py).
     Times and energy are per frame, of the network alone, with the CRF's where `crf` names a mode;
-    None where this machine cannot tell the target's. `class_drop` is None for a class that occurs
-    in neither mask.
+    None where this machine cannot tell the target's. `class_drop` is None for a class that no
+    label shows.
     """
 
     precision: str

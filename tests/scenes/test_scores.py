@@ -61,9 +61,9 @@ def test_iou_counted_by_hand() -> None:
     scores = ConfusionMatrix(4)
     scores.add(labels([0, 0, 1, 1], [0, 0, 1, IGNORE]), labels([0, 0, 0, 1], [0, 2, 1, 3]))
     # class 0: 3 of {4 true, 4 predicted, 3 both}; 1: 2 of 3; 2: predicted once, never true; 3: void
-    assert scores.iou[:3].tolist() == [3 / 5, 2 / 3, 0.0]
-    assert math.isnan(scores.iou[3])
-    assert scores.miou == pytest.approx((3 / 5 + 2 / 3) / 3)
+    assert scores.iou[:2].tolist() == [3 / 5, 2 / 3]
+    assert np.isnan(scores.iou[2:]).all()
+    assert scores.miou == pytest.approx((3 / 5 + 2 / 3) / 2)
     assert scores.pixel_accuracy == pytest.approx(5 / 7)
 
 
@@ -140,7 +140,7 @@ def slow_boundary_scores(
         correct += (zone & (truth == prediction)).sum()
     scores = []
     for true, found, predicted, right in counts:
-        if true + predicted == 0:
+        if true == 0:
             scores.append(math.nan)
         elif found == 0 or right == 0:
             scores.append(0.0)
@@ -218,6 +218,23 @@ def test_summary_without_two_touching_classes_has_no_boundary_scores() -> None:
     assert scores.summary().boundary_f is None
     assert scores.summary().trimap_accuracy is None
     assert scores.summary().miou == 100.0
+
+
+@pytest.mark.parametrize("where", [(0, 0), (20, 20)], ids=["in the corner", "in the middle"])
+def test_a_stray_pixel_of_a_class_that_no_label_shows_costs_a_pixel(where: tuple[int, int]) -> None:
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:, 30:] = 1
+    stray = truth.copy()
+    stray[where] = 2
+    clean, dirty = (SegmentationScores(("road", "car", "bike")) for _ in range(2))
+    clean.add(truth, truth)
+    dirty.add(truth, stray)
+    before, after = clean.summary(), dirty.summary()
+    assert after.per_class["bike"] is None
+    assert before.miou - after.miou == pytest.approx(50 / 1200)
+    assert before.boundary_f is not None
+    assert after.boundary_f is not None
+    assert before.boundary_f - after.boundary_f < 3
 
 
 def test_summary_of_nothing_says_so() -> None:
