@@ -8,7 +8,7 @@ self-contained graph in this project's form.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -26,6 +26,7 @@ from export.source import MAX_BYTES, require_size
 
 MAX_NODES = 20_000  # Xception-71 has 300; a ResNet-152 quantized with Q/DQ has 2,000
 MAX_ELEMENTS = 2**30  # of one tensor; 256 channels of a 2048x1024 frame at stride 1 have 2**29
+MAX_RANK = 16  # TensorRT's tensors have at most 8 dimensions
 OLDEST_OPSET = 13  # per-channel QuantizeLinear
 CONTROL_FLOW = ("If", "Loop", "Scan")
 INNER = (AttributeProto.GRAPH, AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR)  # not checked
@@ -74,8 +75,9 @@ def _parse(path: Path) -> ModelProto:
 
 
 def _check_operators(model: ModelProto, path: Path) -> None:
-    if len(model.graph.node) > MAX_NODES:
-        raise Refused(f"{path} has {len(model.graph.node):,} nodes, the limit is {MAX_NODES:,}")
+    for what, parts in (("nodes", model.graph.node), ("constants", model.graph.initializer)):
+        if len(parts) > MAX_NODES:
+            raise Refused(f"{path} has {len(parts):,} {what}, the limit is {MAX_NODES:,}")
     if model.functions:
         raise Refused(f"{path} defines functions of its own: inline them with onnx.inliner first")
     for node in model.graph.node:
@@ -102,14 +104,13 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
-    elements = math.prod(tensor.dims)
-    if min(tensor.dims, default=0) < 0 or elements > MAX_ELEMENTS:
-        raise Refused(f"tensor {tensor.name!r} of {path} declares the shape {list(tensor.dims)}")
+    if min(tensor.dims, default=0) < 0 or _is_huge(tensor.dims):
+        raise Refused(f"tensor {tensor.name!r} of {path} declares the shape {_brief(tensor.dims)}")
     try:
         numpy_helper.to_array(tensor)
     except MALFORMED as error:
         raise Refused(
-            f"tensor {tensor.name!r} of {path} declares {elements} elements and holds "
+            f"tensor {tensor.name!r} of {path} declares {math.prod(tensor.dims)} elements and holds "
             f"{len(tensor.raw_data)} bytes ({error}): the file is damaged"
         ) from error
 
@@ -141,8 +142,19 @@ def _check_graph(model: ModelProto, path: Path) -> None:
         raise Refused(f"{path} is not a valid graph ({reason}): export it again") from error
     for value in inferred.graph.value_info:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        if math.prod(dims) > MAX_ELEMENTS:
-            raise Refused(f"tensor {value.name!r} of {path} would have the shape {dims}")
+        if _is_huge(dims):
+            raise Refused(f"tensor {value.name!r} of {path} would have the shape {_brief(dims)}")
+
+
+def _is_huge(dims: Sequence[int]) -> bool:
+    """The product comes last: that of 100,000 numbers of 62 bits takes a minute."""
+    return len(dims) > MAX_RANK or math.prod(dims) > MAX_ELEMENTS
+
+
+def _brief(dims: Sequence[int]) -> str:
+    """The shape, or its beginning, in the form of a list."""
+    more = f", ... {len(dims)} in all" if len(dims) > MAX_RANK else ""
+    return f"[{', '.join(map(str, dims[:MAX_RANK]))}{more}]"
 
 
 def _rename_ends(model: ModelProto) -> None:

@@ -110,8 +110,28 @@ def test_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_untrusted(written(tmp_path, foreign()))
 
 
+def test_many_constants_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = foreign()
+    model.graph.initializer.extend([numpy_helper.from_array(np.zeros(1), f"{i}") for i in range(4)])
+    monkeypatch.setattr(intake, "MAX_NODES", 6)
+    with pytest.raises(Refused, match="8 constants, the limit is 6"):
+        read_untrusted(written(tmp_path, model))
+
+
 def huge_weight(model: ModelProto) -> None:
     model.graph.initializer[0].dims[:] = [10**6, 10**6]
+
+
+def many_dimensions(model: ModelProto) -> None:
+    """The product of so many numbers would be computed for hours."""
+    model.graph.initializer[0].dims[:] = [2**62] * 10**6
+
+
+def inner_tensor_of_many_dimensions(model: ModelProto) -> None:
+    value = model.graph.value_info.add(name="x")
+    value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for _ in range(10**5):
+        value.type.tensor_type.shape.dim.add(dim_value=2**62)
 
 
 def damaged_weight(model: ModelProto) -> None:
@@ -174,6 +194,8 @@ def external_attribute(model: ModelProto) -> None:
     ("spoil", "words"),
     [
         (huge_weight, r"'w'.*declares the shape \[1000000, 1000000\]"),
+        (many_dimensions, r"'w'.*declares the shape .{300,400} 1000000 in all\]$"),
+        (inner_tensor_of_many_dimensions, r"'x'.*would have the shape .* 100000 in all\]$"),
         (damaged_weight, "declares 384 elements and holds 4 bytes"),
         (huge_activation, r"would have the shape \[1, 2, 1000000, 1000000\]"),
         (custom_operator, "'sum' is com.example.Add, a custom operator"),
