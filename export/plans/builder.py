@@ -8,6 +8,7 @@ way around, for 10.x, is `export.plans.weak`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from export.plans.layers import FusedLayer, parse_layers, precisions
 from export.plans.library import title
 from export.plans.log import new_log
 from export.plans.profiles import add_profile
-from export.plans.progress import watching
+from export.plans.progress import interrupts_held, watching
 from export.plans.settings import BuildSettings, require_supported
 from export.plans.weak import allow_precision, network_flags
 
@@ -55,15 +56,23 @@ def build_plan(trt: ModuleType, graph: bytes, settings: BuildSettings, quiet: bo
 
     A graph that TensorRT does not parse or cannot build raises `Refused` with the cause and a way
     out where it is a known one; a setting that this library does not have raises `UsageError`.
+    Ctrl-C ends the build with its next step.
     """
     require_supported(settings, trt)
+    with interrupts_held() as stop:
+        return _built(trt, graph, settings, quiet, stop)
+
+
+def _built(
+    trt: ModuleType, graph: bytes, settings: BuildSettings, quiet: bool, stop: Callable[[], bool]
+) -> Plan:
     started = time.perf_counter()
     log = new_log(trt)
     builder = trt.Builder(log)
     network = _parsed(trt, builder, graph, settings, log)
     config = _config(trt, builder, settings)
     add_profile(builder, network, config, settings)
-    with saved_timings(trt, config, settings.timing_cache), watching(trt, config, quiet):
+    with saved_timings(trt, config, settings.timing_cache), watching(trt, config, quiet, stop):
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise Refused(f"{title(trt)} could not build: {explain(log.errors)}")

@@ -6,7 +6,8 @@ outermost phase, refined by its children. Libraries without a monitor show nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -68,11 +69,33 @@ class Phases:
 
 
 @contextmanager
-def watching(trt: ModuleType, config: Any, quiet: bool) -> Iterator[None]:
-    """Show a build's progress on stderr while the block runs.
+def interrupts_held() -> Iterator[Callable[[], bool]]:
+    """Keep Ctrl-C for the end of the block; yields whether there was one.
 
-    An exception in the callbacks, such as Ctrl-C, may not pass through the library's C++: it stops
-    the build and is raised after it.
+    Python would raise it in whichever of our callbacks runs next, which for thousands of lines is
+    the log's, and TensorRT drops what a logger raises: it would be lost, and the build go on.
+    """
+    before, told = signal.getsignal(signal.SIGINT), list[int]()
+    try:
+        if callable(before):
+            signal.signal(signal.SIGINT, lambda number, _frame: told.append(number))
+    except ValueError:  # not the main thread, which alone gets signals
+        before = None
+    try:
+        yield lambda: bool(told)
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
+            if told:
+                before(signal.SIGINT, None)
+
+
+@contextmanager
+def watching(trt: ModuleType, config: Any, quiet: bool, stop: Callable[[], bool]) -> Iterator[None]:
+    """Show a build's progress on stderr while the block runs, and end it early when `stop` says so.
+
+    An exception in the callbacks may not pass through the library's C++: it stops the build and is
+    raised after it.
     """
     if quiet or not abilities(trt).progress:
         yield
@@ -80,14 +103,14 @@ def watching(trt: ModuleType, config: Any, quiet: bool) -> Iterator[None]:
     from tqdm import tqdm
 
     with tqdm(desc="building the plan", total=100, disable=None, bar_format=FORMAT) as bar:
-        monitor = _monitor(trt, bar)
+        monitor = _monitor(trt, bar, stop)
         config.progress_monitor = monitor
         yield
     if monitor.failure is not None:
         raise monitor.failure
 
 
-def _monitor(trt: ModuleType, bar: Any) -> Any:
+def _monitor(trt: ModuleType, bar: Any, stop: Callable[[], bool]) -> Any:
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
@@ -103,7 +126,7 @@ def _monitor(trt: ModuleType, bar: Any) -> Any:
         def step_complete(self, name: str, step: int) -> bool:
             self._safely(self.phases.step, name, step)
             self._safely(self._show)
-            return self.failure is None
+            return self.failure is None and not stop()
 
         def phase_finish(self, name: str) -> None:
             self._safely(self.phases.finish, name)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from engines.failures import Refused
+from export.half import to_half
+from export.plans import builder
 from export.plans.builder import build_plan
+from export.plans.library import load_library
+from export.plans.log import new_log
 from export.plans.progress import Phases
 from export.plans.settings import BuildSettings
 from tests.export.fake_tensorrt import FakeTensorRt
+from tests.export.miniature import miniature
 
 
 def test_the_share_grows_from_nothing_to_all() -> None:
@@ -83,3 +92,64 @@ def test_ctrl_c_stops_the_build_and_comes_out_after_it(bar: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_plan(trt, b"graph", BuildSettings("fp16"))
     assert bar.count("Timing tactics") == 1
+
+
+def interrupting_log(trt: ModuleType) -> Any:
+    """The builder's log, during whose first line Ctrl-C is pressed."""
+    log = new_log(trt)
+    kept, pressed = type(log).log, list[bool]()
+
+    def write(self: Any, level: Any, message: str) -> None:
+        if not pressed:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+        kept(self, level, message)
+
+    type(log).log = write
+    return log
+
+
+@pytest.mark.tensorrt
+def test_ctrl_c_in_a_line_of_the_real_log_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library drops what a logger raises, and its log has thousands of lines."""
+    monkeypatch.setattr(builder, "new_log", interrupting_log)
+    graph = to_half(miniature()).SerializeToString()
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(load_library("tensorrt-rtx"), graph, BuildSettings("fp16"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_ends_a_build_before_its_end(
+    bar: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "new_log", interrupting_log)
+    trt: Any = FakeTensorRt()
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(trt, b"graph", BuildSettings("fp16"))
+    assert bar.count("Timing tactics") == 1
+
+
+def test_a_program_that_handles_ctrl_c_itself_is_told(
+    bar: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(builder, "new_log", interrupting_log)
+    before = signal.signal(signal.SIGINT, lambda number, _frame: told.append(number))
+    try:
+        trt: Any = FakeTensorRt()
+        with pytest.raises(Refused, match="could not build"):
+            build_plan(trt, b"graph", BuildSettings("fp16"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == [signal.SIGINT]
+
+
+def test_another_thread_builds_without_signals() -> None:
+    plans: list[bytes] = []
+    trt: Any = FakeTensorRt()
+    thread = threading.Thread(
+        target=lambda: plans.append(build_plan(trt, b"graph", BuildSettings("fp16"), True).data)
+    )
+    thread.start()
+    thread.join()
+    assert plans == [b"a plan"]
