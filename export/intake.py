@@ -110,8 +110,8 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
         numpy_helper.to_array(tensor)
     except MALFORMED as error:
         raise Refused(
-            f"tensor {tensor.name!r} of {path} declares {math.prod(tensor.dims)} elements and holds "
-            f"{len(tensor.raw_data)} bytes ({error}): the file is damaged"
+            f"tensor {tensor.name!r} of {path} declares {math.prod(tensor.dims)} elements and "
+            f"holds {len(tensor.raw_data)} bytes ({error}): the file is damaged"
         ) from error
 
 
