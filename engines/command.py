@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from engines.extras import how_to_get
 from engines.failures import DeviceMissing, Failure
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a write, which does not know its file's name
 
 
 class HasJson(Protocol):
@@ -43,8 +45,8 @@ def run_command(
     """Parse, run, print, write JSON; return the process's exit code.
 
     Exceptions with an `exit_code` become one line on stderr and that code, and so do the lack of
-    a package that one of our extras brings, and a file that the system does not let us read or
-    write; any other one is a bug and keeps its traceback. A
+    a package that one of our extras brings, a file that the system does not let us read or write,
+    and a disk that is full; any other one is a bug and keeps its traceback. A
     result with an `exit_code` attribute (a failed gate) is shown and written first, then its code
     is returned.
     """
@@ -65,6 +67,13 @@ def run_command(
         print(f"error: {missing}", file=sys.stderr)
         return DeviceMissing.exit_code
     except OSError as error:
+        if error.filename is None and error.errno in FULL:
+            print(
+                f"error: {error.strerror}: df -h tells which disk is full; make room there, or "
+                "write to another one",
+                file=sys.stderr,
+            )
+            return Failure.exit_code
         if error.filename is None:
             raise
         named = printable(f"{error.filename}: {error.strerror}")

@@ -86,3 +86,15 @@ def test_a_file_that_the_system_refuses_is_told_in_a_sentence(
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file'}")
     with pytest.raises(OSError, match="of no file"):
         run_with(OSError("of no file"), Result(Path(), np.float32(0)))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a write raises names no file, unlike what opening one does."""
+
+    def run(_: Options) -> Result:
+        Path("/dev/full").write_bytes(b"a")
+        return Result(Path(), np.float32(0))
+
+    assert run_command([], lambda _: Options(), run, print) == 1
+    assert capsys.readouterr().err.startswith("error: No space left on device: df -h tells")
