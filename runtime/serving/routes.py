@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -61,12 +62,14 @@ class Routes:
         self.state = State(service.channels)
         self._service = service
         self._files = page_files()
+        self._viewers: set[asyncio.Task[Any]] = set()
 
     def application(self) -> web.Application:
         """What aiohttp runs."""
         access = self._service.access
         result = web.Application(middlewares=[guard(access, self._public)], client_max_size=BODY)
         result.on_response_prepare.append(add_headers)
+        result.on_shutdown.append(self._send_home)
         stream = "/api/streams/{name}"
         result.add_routes(
             [
@@ -141,12 +144,14 @@ class Routes:
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """The page's WebSocket."""
-        return await LivePage(self.screens, self._service.states).serve(request)
+        with self._staying():
+            return await LivePage(self.screens, self._service.states).serve(request)
 
     async def video(self, request: web.Request) -> web.StreamResponse:
         """MJPEG of one stream."""
         channel = self._service.channel(request)
-        return await mjpeg(request, next(s for s in self.screens if s.channel is channel))
+        with self._staying():
+            return await mjpeg(request, next(s for s in self.screens if s.channel is channel))
 
     async def snapshot(self, request: web.Request) -> web.Response:
         """One frame as PNG; ?show=overlay, frame or labels."""
@@ -177,6 +182,22 @@ class Routes:
         change = channel.recordings.start if wanted["on"] else channel.recordings.stop
         await asyncio.to_thread(change)
         return web.json_response(channel.recordings.to_json())
+
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """Inside the `with`, the request is one that has no end of its own."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._viewers.add(task)
+        try:
+            yield
+        finally:
+            self._viewers.discard(task)
+
+    async def _send_home(self, _: web.Application) -> None:
+        """End such requests when the server does; nobody needs to wait for them."""
+        for task in self._viewers:
+            task.cancel()
 
     def _public(self, request: web.Request) -> bool:
         return request.path in ("/", "/login") or request.path.startswith("/page/")

@@ -96,6 +96,7 @@ class Server:
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
             shutdown_timeout=GOODBYE,
+            handler_cancellation=True,  # who has gone waits for no picture any more
         )
         logging.getLogger("aiohttp.server").addFilter(is_ours)
         await runner.setup()

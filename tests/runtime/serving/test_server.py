@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
+import threading
+from contextlib import ExitStack, suppress
 from typing import Any
 
+import aiohttp
 import pytest
 
 from engines.failures import UsageError
@@ -49,6 +51,49 @@ def test_it_ends_with_viewers_of_every_kind(served: Any, until: Any) -> None:
     assert served.channel.viewers == 0
     for line in lines:
         line.close()
+
+
+@pytest.mark.parametrize("path", ["video.mjpeg", "live"])
+def test_a_viewer_is_not_waited_for(
+    served: Any, until: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """GOODBYE is for requests that come to an end."""
+    monkeypatch.setattr("runtime.serving.server.GOODBYE", 600.0)
+    monkeypatch.setattr("runtime.serving.server.CLOSE", 60.0)
+    address, ended = Address("127.0.0.1", 0), threading.Event()
+
+    async def watch(url: str) -> None:
+        async with aiohttp.ClientSession() as client:
+            if path == "live":
+                async with client.ws_connect(f"{url}api/live") as page:
+                    await page.send_json({"watch": [0]})
+                    async for _ in page:  # until it is closed
+                        pass
+            else:
+                async with client.get(f"{url}api/streams/camera/{path}") as response:
+                    with suppress(aiohttp.ClientError):
+                        await response.read()
+        ended.set()
+
+    with Server([served.channel], Access(address)) as server:
+        viewer = threading.Thread(target=lambda: asyncio.run(watch(server.address.url)))
+        viewer.start()
+        until(lambda: served.channel.viewers == 1)
+    assert not server._thread.is_alive()
+    assert ended.wait(30)
+    viewer.join()
+
+
+def test_viewers_of_a_camera_that_gives_nothing_may_go(served: Any, serve: Any, until: Any) -> None:
+    server = serve(served)
+    until(lambda: served.channel.latest)
+    served.camera.delivering.clear()
+    with ExitStack() as stack:
+        for _ in range(5):
+            line = stack.enter_context(connect(server))
+            line.sendall(b"GET /api/streams/camera/video.mjpeg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: served.channel.viewers == 5)
+    until(lambda: served.channel.viewers == 0)
 
 
 def test_a_connection_that_says_nothing_is_closed(
