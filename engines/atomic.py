@@ -13,7 +13,7 @@ from pathlib import Path
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success rename it over `path`, else remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     handle, name = tempfile.mkstemp(
         prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
     )
@@ -43,22 +43,33 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`.
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, or of what
+    `path` is a symbolic link to.
 
     An old folder is moved aside first and removed last, so an interruption at any moment leaves
-    either the old or the new one complete under `path`, or the old one beside it.
+    either the old or the new one complete under `path`, or, if the process is killed between two
+    renames, the old one beside it.
     """
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()
+    _make(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
+    old = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
         temporary.chmod(0o755)
-        old = temporary.with_name(temporary.name + ".old")
         if path.exists():
             path.rename(old)
         temporary.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, which not every user may write to, whatever the umask:
+    `engines.trust` refuses what is in such a folder."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o775, exist_ok=True)

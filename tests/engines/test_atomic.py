@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,47 @@ def test_a_failed_rebuild_keeps_the_old_folder(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert [p.name for p in target.iterdir()] == ["good"]
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_ctrl_c_between_the_two_renames_keeps_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "bundle"
+    with replacing_folder(target) as folder:
+        (folder / "good").write_text("good")
+    rename, interrupted = Path.rename, list[Path]()
+
+    def interrupt(path: Path, to: Path) -> Path:
+        if to == target and not interrupted:
+            interrupted.append(path)
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as folder:
+        (folder / "new").write_text("new")
+    assert [p.name for p in target.iterdir()] == ["good"]
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_link_to_a_folder_stays_and_leads_to_the_new_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "disk" / "bundle", tmp_path / "current"
+    target.mkdir(parents=True)
+    (target / "old").write_text("old")
+    link.symlink_to(target)
+    with replacing_folder(link) as folder:
+        (folder / "new").write_text("new")
+    assert link.is_symlink()
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert {p.name for p in tmp_path.iterdir()} == {"disk", "current"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+def test_new_folders_are_not_every_users_to_write(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_text(tmp_path / "a" / "b" / "c.json", "x")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b", "a/b/c.json")]
+    assert modes == [0o775, 0o775, 0o644]
