@@ -193,8 +193,10 @@ class TensorRtSession:
         self.device.synchronise()
         self._drop_graph()
         with self.device.current():
-            self._plan.store_cache()
-            self._plan.close()
+            try:
+                self._plan.store_cache()
+            finally:  # a full disk is no reason to free the GPU's memory under a plan
+                self._plan.close()
 
 
 def open_tensorrt(

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engines import plan_sidecar
+from engines import plan_sidecar, runtime_cache
 from engines.failures import Refused
+from tests.engines.fake_gpu import FakeGpu
 from tests.engines.fake_tensorrt import FakeLibrary, plan
-from tests.engines.plan_bundles import (
-    FRAMES,
-    opened,
-)
+from tests.engines.plan_bundles import FRAMES, assert_given_back, opened
 
 
 def caches(tmp_path: Path) -> list[Path]:
@@ -58,6 +56,23 @@ def test_a_cache_that_others_can_write_is_refused(rtx: FakeLibrary, tmp_path: Pa
     with pytest.raises(Refused, match=r"every user.*chmod"):
         opened(tmp_path, rtx)
     assert rtx.caches == []
+
+
+def test_a_cache_that_cannot_be_kept_leaves_nothing_on_the_gpu(
+    rtx: FakeLibrary, gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(tmp_path, rtx)
+    session.run(FRAMES[:3])
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runtime_cache, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        session.close()
+    assert rtx.log[-3:] == ["context freed", "engine freed", "runtime freed"]
+    assert_given_back(gpu)
+    assert gpu.closed
 
 
 def test_tensorrt_keeps_nothing(tensorrt: FakeLibrary, tmp_path: Path) -> None:
