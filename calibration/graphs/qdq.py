@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
 
 from calibration.graphs.columns import fold_columns
 from calibration.graphs.placement import ACTIVATIONS, INTEGER_OPERATORS, Flavour, float_nodes
@@ -34,6 +35,8 @@ from engines.failures import Refused
 # The smallest normal FP16 number is 6.104e-5. Scales below lose bits in an FP16 graph, and below
 # 6e-8 they vanish; so no range is taken narrower than 254 steps of it.
 SMALLEST_RANGE = 254 * 6.2e-5
+
+NOTHING = 1e-20  # a smaller bias is 0 as far as INT8 is concerned
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,42 @@ def _quantized(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result: ModelProto = quantizer.model.model
+    _keep_biases_of_dead_channels(result, model)
     return result
+
+
+def _keep_biases_of_dead_channels(model: ModelProto, float_model: ModelProto) -> None:
+    """Give channels whose weights are all 0 a scale that their bias fits, in place.
+
+    The quantizer takes 1 for it and the bias becomes whole input scales: of a first convolution
+    that reads bytes whole numbers, for 20 dB of a small network's logits. Codes of 0 are 0 at any
+    scale; this one gives the bias 24 bits.
+    """
+    wiring, exact = Wiring(model), Wiring(float_model)
+    biases = {node.name: node.input[2] for node in exact.nodes if len(node.input) == 3}
+    for node in wiring.nodes:
+        made_of = [wiring.dequantizer(name) for name in node.input]
+        if node.op_type != "Conv" or len(made_of) != 3 or not all(made_of):
+            continue
+        data, weight, bias = (list(source.input[:2]) for source in made_of if source)
+        codes, scale = map(wiring.value, weight)
+        value = exact.value(biases[node.name]).astype(np.float64)
+        dead = (np.abs(value) > NOTHING) & ~codes.reshape(len(codes), -1).any(axis=1)
+        alone = all(len(wiring.consumers[name]) == 1 for name in (*weight, *bias, *node.input[1:]))
+        if alone and scale.size == len(codes) and dead.any():
+            step = np.where(dead, np.abs(value) / 2**24, 1)
+            _replace(wiring, weight[1], dead, step / float(wiring.value(data[1])))
+            _replace(wiring, bias[1], dead, step)
+            _replace(wiring, bias[0], dead, np.rint(value / step))
+
+
+def _replace(
+    wiring: Wiring, name: str, where: NDArray[np.bool_], value: NDArray[np.float64]
+) -> None:
+    """Write other numbers into some places of a constant."""
+    before = wiring.value(name)
+    after = np.where(where, value.astype(before.dtype), before)
+    wiring.constants[name].CopyFrom(numpy_helper.from_array(after, name))
 
 
 def _give_float_inputs(model: ModelProto, kept: Collection[str]) -> None:

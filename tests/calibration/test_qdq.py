@@ -118,6 +118,30 @@ def test_u8_concatenates_with_one_scale(miniature: ModelProto, ranges: Ranges) -
     assert scales == {float(wiring.value(quantizer.input[1]))}
 
 
+@pytest.mark.parametrize("weights", [0.0, 1e-42])
+def test_a_dead_channel_keeps_its_bias(
+    miniature: ModelProto, frames: Frames, weights: float
+) -> None:
+    model = copy.deepcopy(miniature)
+    constants = Wiring(model).constants
+    for name in ("stem", "wide"):
+        weight, bias = (constants[f"{name}.{part}"] for part in ("weight", "bias"))
+        parts = numpy_helper.to_array(weight).copy(), numpy_helper.to_array(bias).copy()
+        parts[0][3] = weights
+        parts[1][[3, 4]] = 0.4, 1e-42
+        for tensor, value in zip((weight, bias), parts, strict=True):
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    ranges = observe(model, frames)
+    int8 = quantize(model, ranges, "u8")
+    assert sqnr(int8, model, frames) > 28
+    wiring = Wiring(int8)
+    for name in ("stem", "wide"):
+        source = wiring.dequantizer(node(int8, f"{name}/Conv").input[2])
+        assert source is not None
+        codes, scales = map(wiring.value, source.input[:2])
+        assert (codes * scales)[3] == pytest.approx(0.4, rel=1e-6)
+
+
 def test_a_concat_without_a_range_of_its_own_is_quantized_by_what_follows(
     miniature: ModelProto, frames: Frames
 ) -> None:
