@@ -116,6 +116,27 @@ def test_it_undoes_bad_scaling(chain: Chain, frames: Frames, flavour: Flavour) -
     assert after > decibel(good, frames, flavour, per_channel=False) - 3
 
 
+@pytest.mark.parametrize("flavour", ["u8", "s8"])
+@pytest.mark.parametrize("weights", [1e-3, 1e-8, 1e-20, 0])
+def test_a_dead_channel_with_a_bias_does_not_stretch_the_range_of_all(
+    chain: Chain, frames: Frames, weights: float, flavour: Flavour
+) -> None:
+    model = with_dead_channel(chain("relu"), weights)
+    before = decibel(model, frames, flavour, per_channel=True)
+    assert before > 28
+    assert decibel(equalised(model, frames), frames, flavour, per_channel=True) > before - 3
+
+
+def with_dead_channel(model: ModelProto, weights: float) -> ModelProto:
+    """A channel of the first convolution that gives its bias, and next to nothing else."""
+    by = np.where(np.arange(16) == 3, weights, 1.0)
+    scale(model, "stem.weight", by)
+    bias = Wiring(model).constants["stem.bias"]
+    value = np.where(np.arange(16) == 3, 0.5, numpy_helper.to_array(bias))
+    bias.CopyFrom(numpy_helper.from_array(value.astype(np.float32), bias.name))
+    return model
+
+
 def test_makers_and_readers_get_the_same_largest_weights(chain: Chain, frames: Frames) -> None:
     wiring = Wiring(equalised(badly_scaled(chain("relu")), frames))
     made = np.abs(wiring.value("depth.weight")).max(axis=(1, 2, 3))
