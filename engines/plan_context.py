@@ -14,7 +14,7 @@ from engines.device import Buffer
 from engines.failures import DeviceMissing, Refused
 from engines.runtime_cache import RuntimeCache
 from engines.spec import ModelSpec
-from engines.tensorrt_runtime import error_log
+from engines.tensorrt_runtime import error_log, open_part
 
 INPUT, OUTPUT = "frames", "logits"
 
@@ -32,7 +32,7 @@ class PlanContext:
 
     Raises:
         Refused: The library does not take the plan, or it is not one of this model.
-        DeviceMissing: The GPU has no memory left for it.
+        DeviceMissing: The GPU has no memory left for it, or the library does not start.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class PlanContext:
         self._spec, self._trt = spec, trt
         self._name = f"{trt.__name__} {trt.__version__}"
         self._log = error_log(trt)
-        self._runtime = trt.Runtime(self._log)
+        self._runtime = open_part(trt, "Runtime", self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise Refused(f"{self._name} does not take the plan: {self._log.last}")

@@ -46,6 +46,22 @@ def require_support(trt: ModuleType, here: Environment) -> None:
     )
 
 
+def open_part(trt: ModuleType, part: str, log: Any) -> Any:
+    """The library's `Builder` or `Runtime`.
+
+    Raises:
+        DeviceMissing: CUDA does not start, which the bindings tell by a TypeError: "factory
+            function returned nullptr" (NVIDIA/TensorRT#2913).
+    """
+    try:
+        return getattr(trt, part)(log)
+    except TypeError as error:
+        raise DeviceMissing(
+            f"{trt.__name__} {trt.__version__} does not start ({error}): there is no GPU, or its "
+            "driver is too old for this TensorRT; python -m engines.doctor tells what does not fit"
+        ) from None
+
+
 def error_log(trt: ModuleType) -> Any:
     """A logger for the library that prints nothing; its `last` is the last error, in words."""
     severity = trt.ILogger.Severity

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from engines.failures import Refused
+from engines.tensorrt_runtime import open_part
 from export.plans.cache import saved_timings
 from export.plans.explained import explain
 from export.plans.layers import FusedLayer, parse_layers, precisions
@@ -55,8 +56,8 @@ def build_plan(trt: ModuleType, graph: bytes, settings: BuildSettings, quiet: bo
     """Build a plan from ONNX bytes; progress is shown on stderr unless `quiet`.
 
     A graph that TensorRT does not parse or cannot build raises `Refused` with the cause and a way
-    out where it is a known one; a setting that this library does not have raises `UsageError`.
-    Ctrl-C ends the build with its next step.
+    out where it is a known one; a setting that this library does not have raises `UsageError`,
+    and one that does not start `DeviceMissing`. Ctrl-C ends the build with its next step.
     """
     require_supported(settings, trt)
     with interrupts_held() as stop:
@@ -68,7 +69,7 @@ def _built(
 ) -> Plan:
     started = time.perf_counter()
     log = new_log(trt)
-    builder = trt.Builder(log)
+    builder = open_part(trt, "Builder", log)
     network = _parsed(trt, builder, graph, settings, log)
     config = _config(trt, builder, settings)
     add_profile(builder, network, config, settings)
@@ -124,7 +125,7 @@ def _inspected(trt: ModuleType, plan: bytes, log: Any) -> str:
 
     TensorRT 10's log has another form of them; its inspector has this one.
     """
-    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+    engine = open_part(trt, "Runtime", log).deserialize_cuda_engine(plan)
     if engine is None:
         return ""
     inspector = engine.create_engine_inspector()

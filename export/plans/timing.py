@@ -14,6 +14,7 @@ from typing import Any
 
 from engines.device import Buffer, Device, open_device
 from engines.failures import DeviceMissing
+from engines.tensorrt_runtime import open_part
 from export.plans.library import title
 from export.plans.log import new_log
 from export.plans.preflight import Timer
@@ -28,7 +29,7 @@ def plan_timer(trt: ModuleType) -> Iterator[Timer]:
     """A function plan -> milliseconds; no GPU or no binding raises `DeviceMissing`."""
     device = open_device()
     try:
-        runtime = trt.Runtime(new_log(trt))
+        runtime = open_part(trt, "Runtime", new_log(trt))
         yield lambda plan: _milliseconds(trt, runtime, device, plan)
     finally:
         device.close()

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from engines.device import Device, open_device
 from engines.failures import DeviceMissing, GateFailed, Refused
 from engines.onnxruntime_session import load_graph
-from engines.tensorrt_runtime import error_log, load_library
+from engines.tensorrt_runtime import error_log, load_library, open_part
 from export.verification.difference import Floats
 
 Feed = Mapping[str, NDArray[Any]]
@@ -85,7 +85,7 @@ class TappedPlan:
     def __init__(self, trt: Any, plan: bytes, device: Device, outputs: list[str]) -> None:
         self._device, self._outputs = device, outputs
         self._log = error_log(trt)
-        self._runtime = trt.Runtime(self._log)
+        self._runtime = open_part(trt, "Runtime", self._log)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise Refused(f"{trt.__name__} does not take its own plan: {self._log.last}")

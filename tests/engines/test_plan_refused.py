@@ -192,6 +192,21 @@ def test_a_library_that_is_not_installed(
         open_tensorrt(bundle, "fp16", "tensorrt")
 
 
+def test_a_library_that_the_driver_is_too_old_for(
+    tensorrt: FakeLibrary, gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bindings' words for CUDA error 35, as in NVIDIA/TensorRT#2913."""
+
+    def fail(log: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    bundle = build(tmp_path / "bundle", tensorrt)
+    monkeypatch.setattr(sys.modules["tensorrt"], "Runtime", fail)
+    with pytest.raises(DeviceMissing, match=r"tensorrt 10\.3\.0 does not start .*engines\.doctor"):
+        open_tensorrt(bundle, "fp16", "tensorrt")
+    assert_given_back(gpu)
+
+
 def test_no_gpu(tensorrt: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = build(tmp_path / "bundle", tensorrt)
     for binding in ("pycuda", "cuda"):

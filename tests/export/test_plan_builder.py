@@ -182,3 +182,15 @@ def test_the_real_rtx_library_refuses_what_it_has_not(settings: BuildSettings, w
 def test_the_real_rtx_library_refuses_a_broken_graph() -> None:
     with pytest.raises(Refused, match="parse"):
         build_plan(load_library("tensorrt-rtx"), tiny_graph()[:300], FP16)
+
+
+def test_a_library_that_finds_no_gpu_is_a_missing_device() -> None:
+    """What TensorRT 10 and 11 do on a machine without one, or with a driver that is too old."""
+
+    def fail(log: Any) -> Any:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    trt = FakeTensorRt()
+    trt.Builder = fail
+    with pytest.raises(DeviceMissing, match=r"tensorrt 10\.3\.0 does not start .*engines\.doctor"):
+        build(trt)
