@@ -23,7 +23,13 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def read_frame(path: Path) -> Frame:
     """Decode an image file to RGB [H, W, 3]."""
-    return np.asarray(_open(path).convert("RGB"))
+    image = _open(path)
+    if image.mode.startswith(("I", "F")):  # Pillow would make 255 of all that is more
+        raise DatasetError(
+            f"{path} has more than 8 bits a pixel (mode {image.mode}): which part of them counts is "
+            "not known here; convert frames to 8 bits as the device's camera does"
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 def read_indices(path: Path) -> Labels:

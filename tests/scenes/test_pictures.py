@@ -21,6 +21,13 @@ def test_channels_are_red_green_blue(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_frame(path), COLOURS)
 
 
+def test_a_frame_of_16_bits_is_refused_and_not_read_as_white(tmp_path: Path) -> None:
+    path = tmp_path / "thermal.png"
+    Image.fromarray(np.array([[2000, 40000]], np.uint16)).save(path)
+    with pytest.raises(DatasetError, match="thermal.png has more than 8 bits a pixel"):
+        read_frame(path)
+
+
 def test_a_jpeg_keeps_its_colours(tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     Image.fromarray(np.full((16, 16, 3), (200, 100, 50), np.uint8)).save(path, quality=95)
