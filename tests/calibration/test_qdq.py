@@ -138,7 +138,7 @@ def test_a_dead_channel_keeps_its_bias(
     for name in ("stem", "wide"):
         source = wiring.dequantizer(node(int8, f"{name}/Conv").input[2])
         assert source is not None
-        codes, scales = map(wiring.value, source.input[:2])
+        codes, scales = (wiring.value(part).astype(np.float64) for part in source.input[:2])
         assert (codes * scales)[3] == pytest.approx(0.4, rel=1e-6)
 
 
