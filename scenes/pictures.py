@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from scenes.dataset import DatasetError, Frame, Labels
 
@@ -22,12 +22,12 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def read_frame(path: Path) -> Frame:
-    """Decode an image file to RGB [H, W, 3]."""
-    image = _open(path)
+    """Decode an image file to RGB [H, W, 3], turned upright as its EXIF tag says."""
+    image = _open(path, upright=True)
     if image.mode.startswith(("I", "F")):  # Pillow would make 255 of all that is more
         raise DatasetError(
-            f"{path} has more than 8 bits a pixel (mode {image.mode}): which part of them counts is "
-            "not known here; convert frames to 8 bits as the device's camera does"
+            f"{path} has more than 8 bits a pixel (mode {image.mode}): convert frames to 8 bits, in "
+            "the way that the device's camera does"
         )
     return np.asarray(image.convert("RGB"))
 
@@ -49,11 +49,11 @@ def check_same_size(frame: Frame, labels: Labels, path: Path) -> None:
         )
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, upright: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image
+            return ImageOps.exif_transpose(image) if upright else image
     except FileNotFoundError:
         raise DatasetError(
             f"{path} is missing: a frame and its labels must both be there"

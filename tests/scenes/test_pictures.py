@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.sources.folder import read_image
 from scenes.dataset import DatasetError
 from scenes.pictures import read_frame, read_indices
 
@@ -24,8 +25,18 @@ def test_channels_are_red_green_blue(tmp_path: Path, mode: str) -> None:
 def test_a_frame_of_16_bits_is_refused_and_not_read_as_white(tmp_path: Path) -> None:
     path = tmp_path / "thermal.png"
     Image.fromarray(np.array([[2000, 40000]], np.uint16)).save(path)
-    with pytest.raises(DatasetError, match="thermal.png has more than 8 bits a pixel"):
+    with pytest.raises(DatasetError, match="has more than 8 bits a pixel"):
         read_frame(path)
+
+
+def test_a_phone_s_picture_stands_upright_as_the_stream_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "phone.png"
+    lying = Image.fromarray(COLOURS)
+    exif = lying.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    lying.save(path, exif=exif)
+    np.testing.assert_array_equal(read_frame(path), np.rot90(COLOURS, -1))
+    np.testing.assert_array_equal(read_frame(path), read_image(path))
 
 
 def test_a_jpeg_keeps_its_colours(tmp_path: Path) -> None:
