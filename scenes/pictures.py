@@ -26,8 +26,8 @@ def read_frame(path: Path) -> Frame:
     image = _open(path, upright=True)
     if image.mode.startswith(("I", "F")):  # Pillow would make 255 of all that is more
         raise DatasetError(
-            f"{path} has more than 8 bits a pixel (mode {image.mode}): convert frames to 8 bits, in "
-            "the way that the device's camera does"
+            f"{path} has more than 8 bits a pixel (mode {image.mode}): convert frames to 8 bits, "
+            "in the way that the device's camera does"
         )
     return np.asarray(image.convert("RGB"))
 
