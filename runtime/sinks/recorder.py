@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,11 @@ from runtime.source import Image
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
 CLOCK = Fraction(1, 60_000)  # s; exact for 24, 25, 29.97, 30, 50, 60; MPEG-4 ends at 1/65535
+SECOND = round(1 / CLOCK)  # ticks
+# MP4 has 31 bits for the time between two pictures, 9.9 h, and for that by which pictures are
+# reordered, of which a few such gaps are a part. Without room for one it has no index at all.
+LONGEST = 3600 * SECOND
+RESERVE = 64 << 20  # bytes for the index: some 20 a picture, 52 MB after a day at 30 frames/s
 BT709 = 1  # FFmpeg's number for it as matrix, primaries and transfer
 
 
@@ -28,7 +34,8 @@ class Recorder:
     """Writes pictures to `path`; use with `with`.
 
     The file is written under a temporary name beside `path` and takes its place when closed, also
-    when the stream failed: what was recorded up to then is kept. No pictures, no file.
+    when the stream failed: what was recorded up to then is kept. No pictures, no file. It begins
+    with its first picture, whenever that was, and ends before the disk has no room for its index.
 
     Args:
         path: Of a kind in `CONTAINERS`.
@@ -44,7 +51,8 @@ class Recorder:
         self._asked = encoder
         self._path = path
         self._fps = Fraction(fps).limit_denominator(1001)
-        self._last = -1
+        self._last = -1  # tick of the last picture
+        self._origin = 0  # what is taken off the source's time, in ticks
         self._converter = VideoReformatter()
         self._output: tuple[OutputContainer, VideoStream] | None = None
         handle, name = _temporary(path)
@@ -58,11 +66,17 @@ class Recorder:
         return True
 
     def write(self, picture: Image, at: float) -> None:
-        """Append a picture [H, W, 3], shown from `at` seconds on.
+        """Append a picture [H, W, 3] that the source gave at `at` seconds.
 
         The first one decides the size; later ones of another size are stretched to it.
         """
         try:
+            free = shutil.disk_usage(self._path.parent).free
+            if free < RESERVE:
+                raise Failure(
+                    f"recording to {self._path} ended, as only {free >> 20} MB are free: make room "
+                    f"on the disk, df -h {self._path.parent}"
+                )
             container, stream = self._output = self._output or self._open(picture)
             frame = self._converter.reformat(
                 av.VideoFrame.from_numpy_buffer(_even(picture), format="rgb24"),
@@ -72,9 +86,7 @@ class Recorder:
                 dst_colorspace=Colorspace.ITU709,
                 threads=1,
             )
-            # Players need rising time stamps; two frames of a live source may share a tick.
-            self._last = max(self._last + 1, round(at / CLOCK))
-            frame.pts, frame.time_base = self._last, CLOCK
+            frame.pts, frame.time_base = self._place(at), CLOCK
             container.mux(stream.encode(frame))
             self.frames += 1
         except (av.FFmpegError, OSError) as error:
@@ -110,6 +122,22 @@ class Recorder:
         self.close()
         if error is not None and self.frames:
             print(f"kept {self._path}: {self.frames} frames")
+
+    def _place(self, at: float) -> int:
+        """Where a picture stands, in ticks: from 0 on, and rising, as players need it.
+
+        Two frames of a live source may share a tick, or be a little out of order. Where time is set
+        back, as between two films in one file, the second goes on where the first ended; a camera
+        that was away for hours was so for one.
+        """
+        tick = round(at / CLOCK)
+        gap = tick - self._origin - self._last
+        first, back, far = self._last < 0, gap < -SECOND, gap > LONGEST
+        if first or back or far:
+            step = 1 if first else LONGEST if far else SECOND // 25
+            self._origin = tick - self._last - step
+        self._last = max(self._last + 1, tick - self._origin)
+        return self._last
 
     def _open(self, picture: Image) -> tuple[OutputContainer, VideoStream]:
         height, width = _even(picture).shape[:2]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -57,6 +59,26 @@ def test_times_of_a_live_source_are_kept(tmp_path: Path) -> None:
     _, times = read(tmp_path / "out.mp4")
     assert times == pytest.approx([0.0, 0.031, 0.2, 0.2, 0.2, 1.0], abs=1e-3)
     assert len(set(times)) == 6
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        ([50_000.0, 50_000.04, 50_001.0], [0, 0.04, 1]),  # begun after half a day
+        ([0.0, 50_000.0, 50_000.04], [0, 3600, 3600.04]),  # half a day away
+        ([7e6 + 36_000.0 * i for i in range(8)], [3600 * i for i in range(8)]),
+        ([0.0, 0.04, 1.96, 0.0, 0.04, 1.0], [0, 0.04, 1.96, 2, 2.04, 3]),  # two films in one
+    ],
+    ids=["late", "away", "often", "joined"],
+)
+def test_a_recording_plays_whatever_the_clock_does(
+    tmp_path: Path, name: str, at: list[float], shown: list[float]
+) -> None:
+    with Recorder(tmp_path / name, 25) as recorder:
+        for index, seconds in enumerate(at):
+            recorder.write(grey(index), seconds)
+    assert read(tmp_path / name)[1] == pytest.approx(shown, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +159,21 @@ def test_an_old_recording_is_replaced_only_at_the_end(tmp_path: Path) -> None:
         recorder.write(grey(1), 0.0)
         assert path.read_bytes() == b"old"
     assert len(read(path)[0]) == 1
+
+
+def test_a_recording_ends_while_there_is_room_for_its_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, levels: Levels
+) -> None:
+    with (
+        pytest.raises(Failure, match=r"out\.mp4 ended, as only 1 MB are free"),
+        Recorder(tmp_path / "out.mp4", 25) as recorder,
+    ):
+        for index in range(3):
+            recorder.write(grey(index), index / 25)
+        nearly_full = SimpleNamespace(free=1 << 20)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: nearly_full)
+        recorder.write(grey(3), 3 / 25)
+    assert levels(read(tmp_path / "out.mp4")[0]) == [0, 1, 2]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
