@@ -60,9 +60,9 @@ class Options:
         sources = (self.model, self.checkpoint, self.onnx, self.bundle)
         if sum(source is not None for source in sources) > 1:
             raise UsageError("give one of --model, --checkpoint, --onnx and --bundle, not several")
-        if self.bundle is not None and (self.data is not None or self.out is not None):
+        if self.bundle is not None and (self.data or self.out or self.exclude):
             raise UsageError("--bundle builds plans from what the bundle holds, and into it: leave "
-                             "--data and --out away")  # fmt: skip
+                             "--data, --exclude and --out away")  # fmt: skip
         if self.save_ranges and self.data is None:
             raise UsageError("--save-ranges keeps ranges taken from frames: add --data SPEC")
         if not self.max_drop >= 0:

@@ -72,7 +72,6 @@ class Build:
         out: Where the bundle will stand.
         depthwise_int8: Whether depthwise convolutions run in INT8; None is the target's default.
         preflight: Whether each convolution is built alone before.
-        mixed: The convolutions that a mixed graph for TensorRT keeps in float.
     """
 
     writer: BundleWriter
@@ -82,7 +81,6 @@ class Build:
     out: Path
     depthwise_int8: bool | None = None
     preflight: bool = False
-    mixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,10 @@ def add_mixed(
     found: Calibrated,
     max_drop: float,
     required: bool,
+    exclude: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The cheapest graph of each flavour within `max_drop` points, and its search as a picture.
+    """The cheapest graph of each flavour within `max_drop` points, in which `exclude` stays in
+    float, too, and its search as a picture.
 
     Returns flavour -> what was picked, for the manifest. A flavour without any graph within the
     limit says so and is left out; if that is both, though it is `required`: `GateFailed`.
@@ -68,10 +70,11 @@ def add_mixed(
         if not point.kept and not required:
             continue  # INT8 as a whole is within the limit: a second copy of it helps nobody
         add = _add_u8 if flavour == "u8" else _add_s8
-        add(writer, graph, found.ranges, "mixed", tuple(point.kept))
+        kept = dict.fromkeys(exclude, "--exclude") | point.kept
+        add(writer, graph, found.ranges, "mixed", tuple(kept))
         picked[flavour] = {
             "drop": point.drop, "judged_by": search.judged_by, "cost": point.cost,
-            "unit": search.unit, "float_convolutions": point.kept,
+            "unit": search.unit, "float_convolutions": kept,
         }  # fmt: skip
     if required and not picked:
         raise failures[0]

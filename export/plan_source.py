@@ -46,7 +46,7 @@ def find_source(build: Build, target: str, trt: ModuleType) -> PlanSource:
         return PlanSource(stored, kept, table)
     _require_onnx("a plan for several frames or sizes, or with layers kept in FP16,")
     if kept or (settings.weakly_typed and settings.int8):
-        graph = requantized(build, tuple(kept), depthwise)
+        graph = requantized(build, stored, tuple(kept), depthwise)
     else:
         graph = _load(build, stored)
     if _opens(build):
@@ -57,9 +57,14 @@ def find_source(build: Build, target: str, trt: ModuleType) -> PlanSource:
     return PlanSource(build.writer.add_bytes(name, data, KIND, **facts), kept, table)
 
 
-def requantized(build: Build, kept: tuple[str, ...], depthwise_int8: bool) -> ModelProto:
-    """TensorRT's INT8 graph once more from the bundle's own FP32 graph and ranges, with the nodes
-    of `kept` in float; typed FP16, or FP32 for a weakly typed network."""
+def requantized(
+    build: Build, stored: BundleFile, kept: tuple[str, ...], depthwise_int8: bool
+) -> ModelProto:
+    """The `stored` INT8 graph once more from the bundle's own FP32 graph and ranges, with the nodes
+    of `kept` in float, too; typed FP16, or FP32 for a weakly typed network.
+
+    What the stored one keeps in float stays there: --exclude and mixed precision have their reason.
+    """
     import onnx
 
     from calibration.graphs.quantized import quantized
@@ -71,7 +76,10 @@ def requantized(build: Build, kept: tuple[str, ...], depthwise_int8: bool) -> Mo
     graph = onnx.load_model_from_string(writer.read(writer.find("onnx", precision="fp32")))
     ranges = Ranges.load(writer.folder / writer.find("ranges").name)
     target = None if depthwise_int8 else DEPTHWISE_FLOAT
-    result = quantized(graph, ranges, "s8", (*build.mixed, *kept), target)
+    int8 = {*quantized_in(build, stored)} - {*kept}
+    names = (node.name for node in graph.graph.node if node.op_type == "Conv")
+    exclude = [name for name in names if name not in int8]
+    result = quantized(graph, ranges, "s8", exclude, target)
     if not build.settings.weakly_typed:
         result = to_half(result)
     validate_s8(result)

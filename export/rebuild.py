@@ -29,7 +29,6 @@ def rebuild(options: Options, root: Path) -> BuildResult:
     bundle = Bundle.open(root)
     _require_size(options, bundle)
     provenance = bundle.manifest.provenance
-    mixed = (provenance.get("mixed") or {}).get("s8", {}).get("float_convolutions", ())
     with writing_bundle(root) as writer:
         for file in bundle.manifest.files:
             if not _replaced(file, options):
@@ -37,7 +36,7 @@ def rebuild(options: Options, root: Path) -> BuildResult:
         tell(f"{options.precision} engines")
         build = Build(
             writer, bundle.spec, options.precision, options.plan_settings(), root,
-            options.depthwise_int8, options.preflights(), tuple(mixed),
+            options.depthwise_int8, options.preflights(),
         )  # fmt: skip
         engines = build_engines(build, options.target)
         writer.finish(bundle.manifest)

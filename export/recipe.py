@@ -68,14 +68,15 @@ def build(options: Options) -> BuildResult:
             tell("INT8 graphs")
             add_int8(writer, source.graph, found, options.exclude)
             required = options.precision == "mixed"
-            mixed = add_mixed(writer, source.graph, found, options.max_drop, required)
+            mixed = add_mixed(
+                writer, source.graph, found, options.max_drop, required, options.exclude
+            )
         agreement = _add_golden(writer, origin.spec, golden)
         tell(f"{options.precision} engines")
         engines = build_engines(
             Build(
                 writer, origin.spec, options.precision, options.plan_settings(), out,
                 options.depthwise_int8, options.preflights(),
-                (*kept_float(mixed), *options.exclude),
             ),
             options.target,
         )  # fmt: skip
@@ -85,11 +86,6 @@ def build(options: Options) -> BuildResult:
     parity = None if source.parity is None else source.parity.to_json()
     seconds = time.perf_counter() - started
     return BuildResult(out, options.precision, engines, parity, agreement, seconds)
-
-
-def kept_float(mixed: dict[str, Any]) -> tuple[str, ...]:
-    """The convolutions that TensorRT's mixed graph keeps in float, of what the manifest tells."""
-    return tuple(mixed.get("s8", {}).get("float_convolutions", ()))
 
 
 def golden_frames(spec: ModelSpec) -> Frames:

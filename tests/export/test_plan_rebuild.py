@@ -84,6 +84,7 @@ def test_a_build_that_fails_leaves_the_bundle_as_it_was(
         (["--input-size", "64x64"], 2, "33x49"),
         (["--data", "folder:x"], 2, "--data"),
         (["--out", "x"], 2, "--out"),
+        (["--exclude", "stem/Conv"], 2, "--exclude"),
         (["--onnx", "x.onnx"], 2, "one of"),
         (["--mixed"], 2, "mixed"),
         (["--timing-cache", "t", "--target", "tensorrt-rtx"], 2, "--timing-cache"),

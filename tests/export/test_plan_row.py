@@ -12,7 +12,10 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
+from calibration.fidelity import Fidelity
 from calibration.graphs.wiring import Wiring
+from calibration.mixed import MixedSearch
+from calibration.mixing.trials import Point
 from engines.bundle import Bundle, BundleWriter, writing_bundle
 from engines.failures import DeviceMissing, Refused, UsageError
 from engines.manifest import Manifest
@@ -20,7 +23,7 @@ from engines.plan_sidecar import PlanSidecar, check_profile
 from export.calibrated import Calibrated
 from export.contract import shape_of
 from export.engine_row import Build, EngineRow
-from export.graphs import add_graph, add_int8
+from export.graphs import add_graph, add_int8, add_mixed
 from export.half import to_half
 from export.plan_row import plan_row
 from export.plans.settings import BuildSettings
@@ -159,16 +162,32 @@ def test_where_all_is_well_the_bundles_own_graph_is_used(
     assert writer.search("plan-source") is None
 
 
-def test_mixed_nodes_stay_in_float_when_a_graph_is_written_anew(
+def test_what_the_bundles_graph_keeps_in_float_stays_there_when_it_is_written_anew(
     writer: BundleWriter, trt: FakeTensorRt
 ) -> None:
+    graph = miniature()
+    writer.files = [file for file in writer.files if file.precision != "int8"]
+    add_int8(writer, graph, Calibrated(ranges_of(graph)), exclude=[POINT])
     weak = replace(INT8, weakly_typed=True)
-    plan_row(build(writer, weak, mixed=(POINT,)), "tensorrt")
+    plan_row(build(writer, weak), "tensorrt")
     graph = built_from(trt)
     assert float_convolutions(graph) == BY_RULE | {POINT}
     kinds = {tensor.data_type for tensor in graph.graph.initializer}
     assert TensorProto.FLOAT16 not in kinds  # FP32 scales: what weak typing is for
     assert trt.calls.flags == 0
+
+
+def test_what_is_excluded_stays_in_float_in_the_mixed_graph_too(
+    writer: BundleWriter, trt: FakeTensorRt
+) -> None:
+    graph = miniature()
+    point = Point("mixed", {"down/Conv": "noisy"}, 0.1, 0.5, Fidelity(99.0, 99.0, 20.0, 68.0))
+    search = MixedSearch("s8", "share", "labels", 4, 0.3, point, point, [point], [point], [], {})
+    found = Calibrated(ranges_of(graph), mixed={"s8": search})
+    picked = add_mixed(writer, graph, found, max_drop=0.3, required=True, exclude=[POINT])
+    assert picked["s8"]["float_convolutions"] == {POINT: "--exclude", "down/Conv": "noisy"}
+    plan_row(build(writer, BuildSettings("mixed")), "tensorrt")
+    assert float_convolutions(built_from(trt)) == BY_RULE | {POINT, "down/Conv"}
 
 
 def test_weak_fp16_is_the_fp32_graph_with_a_flag(writer: BundleWriter, trt: FakeTensorRt) -> None:
