@@ -189,6 +189,9 @@ def remedy(bundle: Bundle, first: Finding) -> str:
 
         shipped = (WEIGHTS / source).is_file()
         command += ["--model", Path(source).stem] if shipped else ["--checkpoint", source]
+    excluded = list(map(str, bundle.manifest.provenance.get("excluded") or ()))  # as it was built
     if first.layer is not None and first.precision.startswith(("int8", "mixed")):
-        command += ["--exclude", first.layer]
+        excluded.append(first.layer)
+    for layer in dict.fromkeys(excluded):
+        command += ["--exclude", layer]
     return shlex.join([*command, "--out", str(bundle.root)])

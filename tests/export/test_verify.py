@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from onnx import ModelProto
 
 from calibration.graphs.quantized import quantized
 from calibration.ranges.observe import observe
-from engines.bundle import Golden, writing_bundle
+from engines.bundle import Bundle, Golden, writing_bundle
 from engines.labels import upsample_argmax
 from engines.manifest import Manifest
 from engines.onnxruntime_session import OnnxRuntimeSession
 from engines.ranges import Ranges, RangesKey
 from export.graphs import add_graph
 from export.half import to_half
+from export.verification.recipe import remedy
+from export.verification.verdict import Finding
 from export.verify import main
 from tests.export.faults import other_rate, scaled_weights, with_fault
 from tests.export.miniature import ATROUS, POINT, SIZE, SPEC, miniature
@@ -116,6 +119,23 @@ def test_a_wrong_layer_is_named_with_the_command(
     assert f"{layer} is the first layer that breaks" in said
     wanted = f"--onnx miniature.onnx --exclude {layer}" if precision != "fp16" else "--onnx"
     assert wanted in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "layer", "flags"),
+    [
+        ("int8_s8", POINT, f"--exclude stem/Conv --exclude {POINT} --out"),
+        ("int8_s8", "stem/Conv", "miniature.onnx --exclude stem/Conv --out"),
+        ("fp16", POINT, "miniature.onnx --exclude stem/Conv --out"),
+    ],
+)
+def test_the_command_keeps_what_the_bundle_excludes_already(
+    bundle: Path, precision: str, layer: str, flags: str
+) -> None:
+    manifest = Manifest.load(bundle)
+    provenance = manifest.provenance | {"excluded": ["stem/Conv"]}
+    opened = Bundle(bundle, replace(manifest, provenance=provenance))
+    assert flags in remedy(opened, Finding(precision, layer, "it breaks"))
 
 
 def test_only_what_was_asked_for(bundle: Path, tmp_path: Path) -> None:
