@@ -81,7 +81,7 @@ class Strip:
         self.keep = np.round((255 - solid) * (1 - SHADE)).astype(np.uint16)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)  # of 3.7 MB each at 3840x2160
 def status_strip(text: str, width: int, size: int) -> Strip:
     """One line of text; frame rates and ages repeat, so most frames find theirs ready."""
     height = size + size // 2
@@ -90,7 +90,7 @@ def status_strip(text: str, width: int, size: int) -> Strip:
     return Strip(canvas)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=16)
 def legend_strip(entries: tuple[tuple[str, Colour], ...], width: int, size: int) -> Strip:
     """Colour swatches with names, in as many rows as the width needs."""
     places, rows = _flow([name for name, _ in entries], width, size)

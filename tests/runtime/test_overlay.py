@@ -44,6 +44,16 @@ def test_the_swatches_are_the_classes_colours(session: Any) -> None:
     assert spec.palette[1] not in colours
 
 
+def test_strips_that_are_kept_for_later_frames_take_little_memory(session: Any) -> None:
+    """At 3840x2160, where 128 of each were a gigabyte."""
+    kept = 0
+    for strip, text in ((status_strip, "30 FPS"), (legend_strip, (("Road", (1, 2, 3)),) * 11)):
+        one = strip(text, 3840, font_size(2160))
+        most = strip.cache_parameters()["maxsize"]
+        kept += most * (one.ink.nbytes + one.keep.nbytes)
+    assert kept < 300e6
+
+
 def test_between_the_strips_the_picture_is_the_blend(session: Any) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     before = frame.copy()
