@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+
+import numpy as np
 
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec
@@ -32,7 +35,23 @@ def open_data(options: Options) -> Data:
                 f"the datasets disagree about the classes: {', '.join(training[0].classes)} "
                 f"and {', '.join(other.classes)}"
             )
+    if any(same_frames(dataset, validation) for dataset in training):
+        print(
+            f"warning: {options.val_split} has the very frames of {options.split}, so its mIoU "
+            "tells nothing of others: give the data set split folders, or name others to validate "
+            "on with --val-data",
+            file=sys.stderr,
+        )
     return Data(training, validation, mix)
+
+
+def same_frames(one: Dataset, other: Dataset) -> bool:
+    """Whether two splits are one, as all splits of a folder without split folders are; told by
+    their number and the first and last frame."""
+    if len(one) != len(other):
+        return False
+    pairs = [(one[index], other[index]) for index in (0, len(one) - 1)]
+    return all(a.name == b.name and np.array_equal(a.frame, b.frame) for a, b in pairs)
 
 
 def check_crop(options: Options, spec: ModelSpec) -> None:

@@ -194,6 +194,12 @@ class Trainer:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.history = state["history"]
+        if self.schedule.last_epoch != self.epoch * self.steps:
+            before = self.schedule.last_epoch // max(self.epoch, 1)
+            raise Refused(
+                f"{folder} is of a run with {before} steps an epoch, and these frames make "
+                f"{self.steps}: give it the frames that it began with, or use another --run"
+            )
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from train import fit
 from train.checkpoint import load_model, save_checkpoint
 from train.evaluation import mean_iou, predict_with
 from train.family import build_model
+from train.fit_data import open_data
 from train.fit_options import Options
 from train.losses import distillation_loss
 from train.trainer import Trainer, average_with
@@ -95,6 +96,32 @@ def test_a_run_is_never_overwritten_nor_continued_with_other_settings(options: O
     (once.run / "state.pt").write_bytes(b"broken off")
     with pytest.raises(Refused, match="not a readable run state"):
         fit.run(dataclasses.replace(once, resume=True))
+
+
+def test_a_run_is_not_continued_with_another_number_of_frames(
+    options: Options, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule and the order of the frames would be those of another run."""
+    data = shutil.copytree(camvid, tmp_path / "growing")
+    options = dataclasses.replace(options, data=(f"camvid:{data}",))
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "show_line", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            fit.run(options)
+    for index in range(8):
+        for split in ("train", "trainannot"):
+            shutil.copy(data / split / f"{index:03}.png", data / split / f"{index + 100}.png")
+    with pytest.raises(Refused, match="2 steps an epoch, and these frames make 3"):
+        fit.run(dataclasses.replace(options, resume=True))
+
+
+def test_frames_that_are_trained_on_are_no_validation(
+    options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_data(options)
+    assert capsys.readouterr().err == ""
+    open_data(dataclasses.replace(options, val_split="train"))
+    assert "warning: train has the very frames of train" in capsys.readouterr().err
 
 
 def test_resuming_nothing_is_refused(options: Options) -> None:
