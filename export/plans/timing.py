@@ -28,9 +28,15 @@ WIDEST = 8  # bytes of an element
 def plan_timer(trt: ModuleType) -> Iterator[Timer]:
     """A function plan -> milliseconds; no GPU or no binding raises `DeviceMissing`."""
     device = open_device()
+
+    def timer(plan: bytes) -> float:
+        with device.current():  # what the library is called with, PyCUDA leaves to its callers
+            return _milliseconds(trt, runtime, device, plan)
+
     try:
-        runtime = open_part(trt, "Runtime", new_log(trt))
-        yield lambda plan: _milliseconds(trt, runtime, device, plan)
+        with device.current():
+            runtime = open_part(trt, "Runtime", new_log(trt))
+        yield timer
     finally:
         device.close()
 
@@ -40,6 +46,11 @@ def _milliseconds(trt: ModuleType, runtime: Any, device: Device, plan: bytes) ->
     if engine is None:
         raise DeviceMissing(f"{title(trt)} does not load the plan that it has just built")
     context = engine.create_execution_context()
+    if context is None:
+        raise DeviceMissing(
+            f"{title(trt)} has no GPU memory left to time a plan of one layer: close what else "
+            "runs on the GPU, or build with --no-preflight"
+        )
     buffers = _bind(engine, context, device)
     try:
         for _ in range(WARM_UP):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,7 +149,13 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.live: set[int] = set()
-        self.runs = self.closed = 0
+        self.runs = self.closed = self.depth = 0
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        self.depth += 1
+        yield
+        self.depth -= 1
 
     def allocate(self, size: int) -> Buffer:
         self.live.add(len(self.live) + 1)
@@ -174,8 +182,8 @@ class FakeEngine:
     num_io_tensors = 2
     shapes: dict[str, tuple[int, ...]] = {"x": (1, 2, 3), "y": (1, 4)}  # noqa: RUF012
 
-    def __init__(self, device: FakeDevice) -> None:
-        self.device = device
+    def __init__(self, device: FakeDevice, memory: bool = True) -> None:
+        self.device, self.memory = device, memory
         self.bound: dict[str, int] = {}
 
     def get_tensor_name(self, index: int) -> str:
@@ -185,31 +193,35 @@ class FakeEngine:
         return self.shapes[name]
 
     def create_execution_context(self) -> Any:
+        assert self.device.depth
+        if not self.memory:
+            return None
         return SimpleNamespace(
             set_tensor_address=self.bound.__setitem__, execute_async_v3=self._execute
         )
 
     def _execute(self, stream: int) -> None:
+        assert self.device.depth, "the device is not current"
         assert stream == 7
         assert set(self.bound) == {"x", "y"}
         self.device.runs += 1
 
 
-@pytest.mark.parametrize("loads", [True, False])
+@pytest.mark.parametrize("problem", [None, "just built", "no GPU memory"])
 def test_a_plan_is_timed_by_the_devices_own_clock(
-    monkeypatch: pytest.MonkeyPatch, loads: bool
+    monkeypatch: pytest.MonkeyPatch, problem: str | None
 ) -> None:
     device = FakeDevice()
     monkeypatch.setattr(timing, "open_device", lambda: device)
     trt: Any = FakeTensorRt()
-    engine = FakeEngine(device) if loads else None
+    engine = None if problem == "just built" else FakeEngine(device, memory=problem is None)
     trt.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine)
-    if loads:
+    if problem is None:
         with timing.plan_timer(trt) as timer:
             assert timer(b"a plan") == pytest.approx(0.5)
         assert device.runs == timing.WARM_UP + timing.RUNS
     else:
-        with pytest.raises(DeviceMissing, match="just built"), timing.plan_timer(trt) as timer:
+        with pytest.raises(DeviceMissing, match=problem), timing.plan_timer(trt) as timer:
             timer(b"a plan")
     assert device.live == set()
     assert device.closed == 1
