@@ -50,8 +50,8 @@ class StreetSource:
             values: dict[str, Any] = {key: _PARSERS[key](given[key]) for key in given}
         except (KeyError, ValueError):
             raise UsageError(
-                f"{text!r} is not understood: the options are fps=30 (live), size=WxH (32 to 4096 "
-                "each), seed=N and frames=N, e.g. --camera 'street:?fps=30&size=640x480'"
+                f"{text!r} is not understood: the options are fps=30 (0.5 to 1000; live), size=WxH "
+                "(32 to 4096 each), seed=N and frames=N, e.g. --camera 'street:?fps=30&size=640x480'"
             ) from None
         return StreetSource(StreetOptions(**values), text)
 
@@ -80,6 +80,6 @@ class StreetSource:
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "size": lambda text: parse_size(text, 32, 4096),
     "seed": lambda text: int(within(int(text), 0, 2**31)),
-    "fps": lambda text: within(float(text), 0.1, 1000),
+    "fps": lambda text: within(float(text), 0.5, 1000),  # `lane.PATIENCE` is 10 s
     "frames": lambda text: int(within(int(text), 1, 10**9)),
 }

@@ -315,6 +315,7 @@ def test_a_live_street_does_not_deliver_before_its_time() -> None:
     "text",
     [
         "street:?fps=0",
+        "street:?fps=0.1",  # the next frame comes when the stream has given up
         "street:?fps=nan",
         "street:?size=10x10",
         "street:?size=640",
