@@ -50,10 +50,11 @@ def run(options: Options) -> Result:
     """Score, store, score again."""
     from scenes.dataset import open_dataset
     from train.checkpoint import WEIGHTS, load_model, save_checkpoint
-    from train.evaluation import mean_iou, predict_with
+    from train.evaluation import check_classes, mean_iou, predict_with
 
     dataset = open_dataset(options.data, options.split)
     network, spec = load_model(options.checkpoint)
+    check_classes(spec, dataset, options.data)
     miou = mean_iou(predict_with(network, spec), spec, dataset)
     spec = dataclasses.replace(spec, name=options.name or spec.name, crf=None)
     path = (options.weights or WEIGHTS) / f"{spec.name}.safetensors"
