@@ -52,7 +52,11 @@ class Recordings:
             if self.problem:
                 raise Failure(self.problem)
             self._file = f"{self._name}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
-            self._recorder = Recorder(self._free_path(), self._fps)
+            try:
+                self._recorder = Recorder(self._free_path(), self._fps)
+            except OSError as error:
+                self.problem = _unusable(error)
+                raise Failure(self.problem) from error
             self._began = time.monotonic()
         tell("recording started", stream=self._name, file=self._file)
 
@@ -91,7 +95,10 @@ class Recordings:
         return {"running": now if recorder else None, "problem": self.problem}
 
     def _shortage(self) -> str:
-        free = shutil.disk_usage(self._folder).free
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:  # a disk that was pulled out
+            return _unusable(error)
         return "" if free > ROOM else f"only {free >> 20} MB are free on the recordings' disk"
 
     def _free_path(self) -> Path:
@@ -102,3 +109,7 @@ class Recordings:
             path = (self._folder / self._file).with_stem(f"{Path(self._file).stem}-{count}")
         self._file = path.name
         return path
+
+
+def _unusable(error: OSError) -> str:
+    return f"the recordings' folder cannot be used ({error.strerror}): is its disk there?"

@@ -51,7 +51,7 @@ class StreetSource:
         except (KeyError, ValueError):
             raise UsageError(
                 f"{text!r} is not understood: the options are fps=30 (0.5 to 1000; live), size=WxH "
-                "(32 to 4096 each), seed=N and frames=N, e.g. --camera 'street:?fps=30&size=640x480'"
+                "(32 to 4096 each), seed=N, frames=N, e.g. --camera 'street:?fps=30&size=640x480'"
             ) from None
         return StreetSource(StreetOptions(**values), text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -282,6 +283,30 @@ def test_recording_goes_where_the_server_says(
     assert file.name == answer["running"]["file"]
     with av.open(str(file)) as container:
         assert len(list(container.decode(video=0))) > 3
+
+
+def test_a_disk_that_is_pulled_out_ends_the_recording(
+    served: Any, serve: Any, until: Any, tmp_path: Path
+) -> None:
+    server = serve(served)
+    post(server, POSTS[1], {"on": True})
+    until(lambda: served.channel.recordings.to_json()["running"]["frames"] > 0)
+    shutil.rmtree(tmp_path / "recordings")
+    until(lambda: not served.channel.recordings.running)
+    assert "is its disk there?" in served.channel.recordings.to_json()["problem"]
+    status, answer = post(server, POSTS[1], {"on": True})
+    assert (status, "is its disk there?" in answer["error"]) == (409, True)
+
+
+def test_a_folder_that_takes_no_file_is_told(
+    served: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root may write anywhere
+
+    monkeypatch.setattr("runtime.sinks.recorder._temporary", refused)
+    status, answer = post(serve(served), POSTS[1], {"on": True})
+    assert (status, "Permission denied" in answer["error"]) == (409, True)
 
 
 def test_a_full_disk_ends_the_recording_not_the_stream(
