@@ -25,7 +25,7 @@ OF_A_PLAN = ("plan", "sidecar", "plan-source")
 def rebuild(options: Options, root: Path) -> BuildResult:
     """Replace the plans of a bundle's target and precision; all else stays as it is."""
     started = time.perf_counter()
-    require_library(options.target)
+    require_library(options.target, options.plan_settings())
     bundle = Bundle.open(root)
     _require_size(options, bundle)
     provenance = bundle.manifest.provenance

@@ -47,7 +47,7 @@ def build(options: Options) -> BuildResult:
     graph = read_graph(origin)  # before all else: it may be hostile
     out = options.out or Path("artifacts", origin.spec.name)
     # What can be known to fail is found out before minutes of work, not after.
-    require_library(options.target)
+    require_library(options.target, options.plan_settings())
     frames = open_frames(options, origin)
     known = shipped(options, origin) if frames is None else None
     golden = golden_frames(origin.spec)

@@ -11,12 +11,14 @@ from engines.session import cpu_session
 from export.engine_row import Build, EngineRow
 from export.plan_row import plan_row
 from export.plans.library import LIBRARIES, load_library
+from export.plans.settings import BuildSettings, require_supported
 
 
-def require_library(target: str) -> None:
-    """Raise `DeviceMissing` now if a library asked for by name is not on this machine."""
+def require_library(target: str, settings: BuildSettings) -> None:
+    """Raise `DeviceMissing` now if a library asked for by name is not on this machine, and what
+    `require_supported` does if it has not what `settings` ask for."""
     if target in LIBRARIES:
-        load_library(target)
+        require_supported(settings, load_library(target))
     elif target == "openvino":
         core()
 

@@ -22,7 +22,7 @@ from export.plans.library import title
 from export.plans.log import new_log
 from export.plans.profiles import add_profile
 from export.plans.progress import interrupts_held, watching
-from export.plans.settings import BuildSettings, require_supported
+from export.plans.settings import BuildSettings, compute_capability, require_supported
 from export.plans.weak import allow_precision, network_flags
 
 
@@ -103,21 +103,11 @@ def _config(trt: ModuleType, builder: Any, settings: BuildSettings) -> Any:
     if settings.compute_capabilities:
         config.num_compute_capabilities = len(settings.compute_capabilities)
         for index, name in enumerate(settings.compute_capabilities):
-            if not config.set_compute_capability(_capability(trt, name), index):
+            if not config.set_compute_capability(compute_capability(trt, name), index):
                 names = ", ".join(settings.compute_capabilities)
                 raise Refused(f"{title(trt)} does not build for {names} in one plan")
     allow_precision(trt, config, settings)
     return config
-
-
-def _capability(trt: ModuleType, name: str) -> Any:
-    """`8.9` -> SM89, `current` -> CURRENT; what the library cannot compile for is `Refused`."""
-    member = "CURRENT" if name == "current" else "SM" + name.replace(".", "")
-    known = trt.ComputeCapability.__members__
-    if member not in known:
-        names = ", ".join(n for n in known if n.startswith("SM"))
-        raise Refused(f"{title(trt)} does not build for compute capability {name}, only {names}")
-    return known[member]
 
 
 def _inspected(trt: ModuleType, plan: bytes, log: Any) -> str:

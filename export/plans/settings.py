@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from engines.failures import UsageError
+from engines.failures import Refused, UsageError
 from export.plans.library import abilities, title
 
 Size = tuple[int, int]  # height, width
@@ -78,7 +79,8 @@ class BuildSettings:
 
 
 def require_supported(settings: BuildSettings, trt: ModuleType) -> None:
-    """Raise `UsageError` for a setting that this library does not have: never drop it silently."""
+    """Raise `UsageError` for a setting that this library does not have: never drop it silently;
+    and `Refused` for a compute capability that it does not build for."""
     has, name = abilities(trt), title(trt)
     asked = {
         "--weakly-typed": settings.weakly_typed and not has.weak_typing,
@@ -89,6 +91,18 @@ def require_supported(settings: BuildSettings, trt: ModuleType) -> None:
     for flag, missing in asked.items():
         if missing:
             raise UsageError(f"{flag}: {name} has no such thing: {WITHOUT[flag]}")
+    for capability in settings.compute_capabilities:
+        compute_capability(trt, capability)
+
+
+def compute_capability(trt: ModuleType, name: str) -> Any:
+    """`8.9` -> SM89, `current` -> CURRENT; what the library cannot compile for is `Refused`."""
+    member = "CURRENT" if name == "current" else "SM" + name.replace(".", "")
+    known = trt.ComputeCapability.__members__
+    if member not in known:
+        names = ", ".join(n for n in known if n.startswith("SM"))
+        raise Refused(f"{title(trt)} does not build for compute capability {name}, only {names}")
+    return known[member]
 
 
 WITHOUT = {

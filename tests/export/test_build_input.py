@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from engines.bundle import Bundle
 from export.build_engine import main
+from tests.export.fake_tensorrt import FakeTensorRt
 from tests.export.miniature import SPEC, miniature
 
 NAMES = [
@@ -45,6 +46,31 @@ def test_any_file_name_works_and_means_nothing(folder: Path, name: str) -> None:
     assert main(command) == 0
     assert Bundle.open(out).manifest.precision == "fp16"
     assert {path.name for path in folder.iterdir()} == {graph.name, f"{name}.json", "out"}
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "code"),
+    [
+        ("tensorrt", ["--weakly-typed"], 2),
+        ("tensorrt", ["--compute-capability", "8.9"], 2),
+        pytest.param(
+            "tensorrt-rtx", ["--compute-capability", "8.7"], 6, marks=pytest.mark.tensorrt
+        ),
+    ],
+)
+def test_what_a_library_does_not_have_is_told_before_any_work(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: str,
+    words: list[str],
+    code: int,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt("11.1.0"))
+    graph = written(folder / "net.onnx", miniature())
+    command = ["--fp16", "--onnx", str(graph), "--target", target, "--out", str(folder / "out")]
+    assert main([*command, *words]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1  # and no line of a step
 
 
 def external(location: str) -> Callable[[ModelProto, Path], None]:
