@@ -68,15 +68,18 @@ def distinct(model: ModelProto) -> dict[Convolution, list[str]]:
     return dict(found)
 
 
-def one_layer(convolution: Convolution, int8: bool) -> bytes:
-    """A serialised graph of nothing but this convolution, in FP16, or in INT8 with FP16 scales."""
-    kind, node, nodes = TensorProto.FLOAT16, "x", []
-    constants: dict[str, Any] = {"bias": np.zeros(convolution.outputs, np.float16)}
+def one_layer(convolution: Convolution, int8: bool, half: bool = True) -> bytes:
+    """A serialised graph of nothing but this convolution, in FP16, or in INT8 with FP16 scales;
+    unless `half`, typed FP32, as a weakly typed network wants it."""
+    real: Any = np.float16 if half else np.float32
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    node, nodes = "x", []
+    constants: dict[str, Any] = {"bias": np.zeros(convolution.outputs, real)}
     weight = (convolution.outputs, convolution.inputs // convolution.groups, *convolution.kernel)
     codes = np.random.default_rng(0).integers(-127, 128, weight).astype(np.int8)
     if int8:
-        scales = np.full(convolution.outputs, 1e-3, np.float16)
-        constants |= {"step": np.float16(0.05), "zero": np.int8(0), "codes": codes}
+        scales = np.full(convolution.outputs, 1e-3, real)
+        constants |= {"step": real(0.05), "zero": np.int8(0), "codes": codes}
         constants |= {"steps": scales, "zeros": np.zeros(convolution.outputs, np.int8)}
         nodes = [
             helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"], "q"),
@@ -87,7 +90,7 @@ def one_layer(convolution: Convolution, int8: bool) -> bytes:
         ]
         node = "dq"
     else:
-        constants["weight"] = codes.astype(np.float16) / np.float16(1000)
+        constants["weight"] = codes.astype(real) / real(1000)
     nodes.append(
         helper.make_node(
             "Conv", [node, "weight", "bias"], ["y"], "layer/Conv",

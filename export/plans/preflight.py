@@ -87,11 +87,12 @@ def preflight(
 ) -> Preflight:
     """Build every distinct convolution of a graph in FP16, and in INT8 if `settings` say so.
 
-    Memory and optimisation are those of the full build; `timer`, where a GPU is, runs each plan.
+    Memory, optimisation and typing are those of the full build; `timer`, where a GPU is, runs each
+    plan.
     """
     from tqdm import tqdm
 
-    alone = replace(settings, batch=(1, 1, 1), size=None, weakly_typed=False)
+    alone = replace(settings, batch=(1, 1, 1), size=None)
     found = distinct(graph)
     rows = []
     for convolution in tqdm(found, "pre-flight", unit="convolution", disable=None):
@@ -109,8 +110,9 @@ def preflight(
 def _try(
     trt: ModuleType, convolution: Convolution, settings: BuildSettings, timer: Timer | None
 ) -> Trial:
+    graph = one_layer(convolution, settings.int8, half=not settings.weakly_typed)
     try:
-        plan = build_plan(trt, one_layer(convolution, settings.int8), settings, quiet=True)
+        plan = build_plan(trt, graph, settings, quiet=True)
     except Refused as error:
         return Trial(NO_KERNEL, reason=str(error))
     counts = plan.convolutions

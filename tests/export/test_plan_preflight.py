@@ -50,8 +50,11 @@ def test_a_convolution_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("convolution", [DEPTHWISE, POINTWISE])
 @pytest.mark.parametrize("int8", [False, True])
-def test_a_layer_alone_is_a_valid_graph_of_that_layer(convolution: Convolution, int8: bool) -> None:
-    model = onnx.load_model_from_string(one_layer(convolution, int8))
+@pytest.mark.parametrize("half", [False, True])
+def test_a_layer_alone_is_a_valid_graph_of_that_layer(
+    convolution: Convolution, int8: bool, half: bool
+) -> None:
+    model = onnx.load_model_from_string(one_layer(convolution, int8, half))
     onnx.checker.check_model(model, full_check=True)
     assert distinct(model) == {convolution: ["layer/Conv"]}
 
@@ -95,6 +98,23 @@ def test_no_kernel_and_a_silent_float_are_told_apart_and_named() -> None:
         "classifier/Conv": "runs float",
     }  # fmt: skip
     assert len(json.dumps(as_json([row.to_json() for row in table.rows]))) > 100
+
+
+def half_scales(graph: bytes) -> tuple[str, ...]:
+    """NVIDIA/TensorRT#4832, which --weakly-typed is the way around."""
+    types = {tensor.data_type for tensor in onnx.load_model_from_string(graph).graph.initializer}
+    text = "Could not infer output types for operation: dequantize"
+    return (text,) if quantizes(graph) and onnx.TensorProto.FLOAT16 in types else ()
+
+
+def test_a_weakly_typed_build_is_tried_as_it_will_be_built() -> None:
+    weak: Any = FakeTensorRt(fails=half_scales)
+    table = preflight(weak, miniature(), BuildSettings("int8", weakly_typed=True))
+    assert table.unfit() == {}
+    assert weak.calls.flags == 0
+    assert weak.calls.config.set_flags == {weak.BuilderFlag.FP16, weak.BuilderFlag.INT8}
+    strong: Any = FakeTensorRt(fails=half_scales)
+    assert len(preflight(strong, miniature(), INT8).unfit()) == 6
 
 
 def test_what_has_no_kernel_in_fp16_either_is_not_kept_in_fp16() -> None:
