@@ -20,7 +20,7 @@ from export.plans.settings import BuildSettings
 
 BUILT, NO_KERNEL, RUNS_FLOAT = "built", "no kernel", "runs float"
 
-Timer = Callable[[bytes], float]  # a plan -> milliseconds of one run
+Timer = Callable[[bytes], float | None]  # a plan -> milliseconds of one run, if it runs here
 
 
 @dataclass(frozen=True)

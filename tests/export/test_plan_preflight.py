@@ -227,21 +227,41 @@ class FakeEngine:
         self.device.runs += 1
 
 
-@pytest.mark.parametrize("problem", [None, "just built", "no GPU memory"])
-def test_a_plan_is_timed_by_the_devices_own_clock(
-    monkeypatch: pytest.MonkeyPatch, problem: str | None
-) -> None:
-    device = FakeDevice()
-    monkeypatch.setattr(timing, "open_device", lambda: device)
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    found = FakeDevice()
+    monkeypatch.setattr(timing, "open_device", lambda: found)
+    return found
+
+
+def loading(engine: FakeEngine | None) -> Any:
+    """A library that makes this engine of every plan."""
     trt: Any = FakeTensorRt()
-    engine = None if problem == "just built" else FakeEngine(device, memory=problem is None)
     trt.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine)
-    if problem is None:
-        with timing.plan_timer(trt) as timer:
-            assert timer(b"a plan") == pytest.approx(0.5)
-        assert device.runs == timing.WARM_UP + timing.RUNS
-    else:
-        with pytest.raises(DeviceMissing, match=problem), timing.plan_timer(trt) as timer:
-            timer(b"a plan")
+    return trt
+
+
+def test_a_plan_is_timed_by_the_devices_own_clock(device: FakeDevice) -> None:
+    with timing.plan_timer(loading(FakeEngine(device))) as timer:
+        assert timer(b"a plan") == pytest.approx(0.5)
+    assert device.runs == timing.WARM_UP + timing.RUNS
     assert device.live == set()
+    assert device.closed == 1
+
+
+def test_a_plan_of_another_gpu_is_built_and_not_timed(device: FakeDevice) -> None:
+    with timing.plan_timer(loading(None)) as timer:
+        assert timer(b"a plan") is None
+        table = preflight(FakeTensorRt(), to_half(miniature()), INT8, timer)  # type: ignore[arg-type]
+    assert str(table.rows[0].fp16) == BUILT
+    assert device.closed == 1
+
+
+def test_a_gpu_without_memory_for_one_layer_is_told(device: FakeDevice) -> None:
+    full = FakeEngine(device, memory=False)
+    with (
+        pytest.raises(DeviceMissing, match="no GPU memory"),
+        timing.plan_timer(loading(full)) as timer,
+    ):
+        timer(b"a plan")
     assert device.closed == 1
