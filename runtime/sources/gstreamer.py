@@ -91,8 +91,7 @@ def opened(feed: Feed) -> Iterator[InputContainer]:
             try:
                 container = av.open(f"pipe:{reading}", format="yuv4mpegpipe")
             except (av.FFmpegError, OSError) as error:
-                process.terminate()
-                process.wait(GRACE)
+                _end(process)
                 words.seek(0)
                 raise Lost(_explained(words.read(4096).decode(errors="replace"), error)) from error
             with container:
@@ -112,9 +111,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _explained(words: str, error: BaseException) -> str:
-    """GStreamer's first error line, and what helps."""
+    """GStreamer's first error line, that of an element if there is one, and what helps."""
     lines = [line.strip() for line in words.splitlines()]
-    said = next((line for line in lines if "rror" in line or "WARNING" in line), reason(error))
+    told = [line for line in lines if "from element" in line]
+    told += [line for line in lines if "error" in line.lower() or "WARNING" in line]
+    said = told[0] if told else reason(error)
     if "argus" in words.lower():
         said += "; sudo systemctl restart nvargus-daemon"
     return f"GStreamer: {said}"

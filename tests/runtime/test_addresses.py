@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from runtime.source import open_source
 from runtime.sources import gstreamer
 from runtime.sources.addresses import feed_of
 from runtime.sources.camera import Camera
-from runtime.sources.feed import Feed
+from runtime.sources.capture import Capture
+from runtime.sources.feed import Feed, Lost
 from runtime.sources.network import network_feed
 from runtime.sources.stamps import WINDOW, ArrivalClock, device_time
 
@@ -99,6 +102,27 @@ def test_the_policy_reaches_the_reader() -> None:
 
 
 # GStreamer
+
+
+def test_a_pipeline_that_hangs_after_its_error_is_told_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "gst-launch-1.0"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ERROR: pipeline does not want to pause.', file=sys.stderr)\n"
+        "print('ERROR: from element /a: no device b', file=sys.stderr, flush=True)\n"
+        "os.close(int(sys.argv[-1].removeprefix('fd=')))\n"
+        "time.sleep(600)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    feed = feed_of("gst:nosuch")
+    assert feed is not None
+    with pytest.raises(Lost, match="GStreamer: ERROR: from element /a: no device b"):
+        next(iter(Capture(feed)))
 
 
 def test_without_gstreamer_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
