@@ -105,7 +105,8 @@ class Output:
         path = self.statistics(key, shard).with_name(f".{shard.first:08}.attempts")
         before = path.read_text().split() if path.exists() else []
         attempts = 1 + (int(before[1]) if before[:1] == [run] else 0)
-        path.write_text(f"{run} {attempts}")
+        with writing(path):
+            path.write_text(f"{run} {attempts}")
         yield attempts
         path.unlink()
 

@@ -81,6 +81,8 @@ def _known(inputs: Inputs, output: Output) -> tuple[set[str], list[str]]:
     for path in root.rglob(f"images-*/{PLAN}"):
         key = path.parent.relative_to(root).as_posix()
         plan = Plan.parse(path)
+        if plan.is_video:  # called images-1.mp4
+            continue
         if output.finished(key, plan.shards[0]) is None:
             shutil.rmtree(path.parent)
             continue

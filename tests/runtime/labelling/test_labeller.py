@@ -28,7 +28,7 @@ from runtime.labelling.inputs import find_inputs
 from runtime.labelling.labeller import Labeller
 from runtime.labelling.model import Model, choose_model
 from runtime.labelling.output import Output
-from runtime.labelling.plan import Plan
+from runtime.labelling.plan import Plan, Shard, SourceFile
 from runtime.labelling.report import Report
 from runtime.labelling.video_shards import plan_video
 from runtime.labelling.work import units_of
@@ -252,3 +252,29 @@ def test_a_full_disk_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(Failure, match="No space left on device"):
         bench.run()
+
+
+def test_a_disk_that_is_full_when_a_shard_begins_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def full(self: Path, data: str, **options: Any) -> int:
+        if self.suffix == ".attempts":
+            raise OSError(28, "No space left on device")
+        return write(self, data, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(Failure, match="No space left on device"):
+        bench.run()
+
+
+def test_a_video_may_be_called_like_a_group_of_images(bench: Bench) -> None:
+    """Of which the rest would be forgotten while the first shard is not finished."""
+    video, output = bench.inputs / "images-a.mp4", Output(bench.output)
+    (bench.inputs / "b.mkv").rename(video)
+    shards = Shard(0, 4, 0, 4, 0), Shard(4, 3, 4, None, 0)
+    output.plan(video.name, Plan((SourceFile.of(video.name, video),), shards, is_video=True))
+    output.finish(video.name, shards[1], [{}] * 3)
+    units_of(find_inputs([bench.inputs], bench.output), output)
+    assert output.finished(video.name, shards[1]) == 3
