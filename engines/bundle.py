@@ -250,11 +250,23 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
     """
     if root.exists() and not root.is_dir():
         raise Refused(f"{root} is a file: give --out a folder")
-    if root.is_dir() and any(root.iterdir()) and not (root / NAME).exists():
+    if root.is_dir() and any(root.iterdir()) and not _is_bundle(root):
         raise Refused(f"{root} is not empty and no bundle: give --out another folder")
     with replacing_folder(root) as folder:
         yield BundleWriter(folder)
         withdraw(folder)
+
+
+def _is_bundle(root: Path) -> bool:
+    """Whether a manifest of ours is there, be it damaged: web applications have a manifest.json,
+    too, and their folder is not to be replaced."""
+    try:
+        data = json.loads((root / NAME).read_bytes())
+    except FileNotFoundError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(data, dict) and "digest" in data
 
 
 def _describe(name: str, data: bytes, kind: str, **facts: str | None) -> BundleFile:

@@ -123,6 +123,21 @@ def test_a_rebuild_replaces_the_bundle_as_a_whole(root: Path) -> None:
     assert not (root / "left-over").exists()
 
 
+def test_a_folder_with_somebody_elses_manifest_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web application", "icons": []}')
+    with pytest.raises(Refused, match="no bundle"), writing_bundle(tmp_path):
+        pass
+    assert (tmp_path / "manifest.json").exists()
+
+
+def test_a_bundle_whose_manifest_is_damaged_can_be_built_again(root: Path) -> None:
+    (root / "manifest.json").write_bytes(b"")
+    with writing_bundle(root) as writer:
+        writer.add_bytes("new.onnx", b"new", "onnx", precision="fp32")
+        writer.finish(Manifest(SPEC, "fp32", ()))
+    assert [file.name for file in Bundle.open(root).manifest.files] == ["new.onnx"]
+
+
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(Refused, match="no bundle"), writing_bundle(tmp_path):
