@@ -49,16 +49,17 @@ def parse(argv: list[str] | None) -> Options:
 def run(options: Options) -> Result:
     """Score, store, score again."""
     from scenes.dataset import open_dataset
-    from train.checkpoint import WEIGHTS, load_model, save_checkpoint
+    from train.checkpoint import WEIGHTS, load_model, save_checkpoint, spec_of_flags
     from train.evaluation import check_classes, mean_iou, predict_with
 
     dataset = open_dataset(options.data, options.split)
     network, spec = load_model(options.checkpoint)
     check_classes(spec, dataset, options.data)
+    with spec_of_flags():
+        stored_spec = dataclasses.replace(spec, name=options.name or spec.name, crf=None)
     miou = mean_iou(predict_with(network, spec), spec, dataset)
-    spec = dataclasses.replace(spec, name=options.name or spec.name, crf=None)
-    path = (options.weights or WEIGHTS) / f"{spec.name}.safetensors"
-    save_checkpoint(path, network, spec, half=True)
+    path = (options.weights or WEIGHTS) / f"{stored_spec.name}.safetensors"
+    save_checkpoint(path, network, stored_spec, half=True)
     stored, _ = load_model(path)
     return Result(path, miou, mean_iou(predict_with(stored, spec), spec, dataset))
 

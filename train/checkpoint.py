@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +20,15 @@ from train.network import Network
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 DEFAULT = "camvid-mobilenetv2"
+
+
+@contextmanager
+def spec_of_flags() -> Iterator[None]:
+    """A spec that is made in here and is none (its name is no file name, say) is a `UsageError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{error}: choose another one on the command line") from error
 
 
 def save_checkpoint(path: Path, network: nn.Module, spec: ModelSpec, half: bool = False) -> None:
@@ -42,7 +53,8 @@ def load_model(checkpoint: Path, output_stride: int | None = None) -> tuple[Netw
         parse(spec.architecture).output_stride(spec.output_stride)
     except UsageError as error:
         raise Refused(f"this version cannot build the spec of {checkpoint}: {error}") from error
-    network = build_model(spec.architecture, len(spec.classes), output_stride or spec.output_stride)
+    stride = spec.output_stride if output_stride is None else output_stride
+    network = build_model(spec.architecture, len(spec.classes), stride)
     fill(network, weights, checkpoint)
     return network.eval(), spec
 

@@ -55,7 +55,7 @@ class Options:
             raise UsageError("--checkpoint and --bundle exclude each other: give one of them")
         if self.bundle and self.precision is None:
             raise UsageError("--bundle needs --precision: fp32, fp16, int8 or mixed")
-        if self.bundle and (self.output_stride or self.scales != (1.0,)):
+        if self.bundle and (self.output_stride is not None or self.scales != (1.0,)):
             raise UsageError(
                 "an engine's input size and stride are fixed when it is built: --output-stride and "
                 "--scales need --checkpoint (--flip and --crf work with an engine, too)"

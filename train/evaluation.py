@@ -81,6 +81,11 @@ class Versions:
 def check_classes(spec: ModelSpec, dataset: Dataset, data: str) -> None:
     """Frames of other classes than the model's raise `Refused`; `data` is what the user called
     them."""
+    if not dataset.classes:
+        raise Refused(
+            f"{data} has no labels, so nothing can be scored: give --data labelled frames, as "
+            "camvid:DIR or folder:DIR"
+        )
     if dataset.classes != spec.classes:
         raise Refused(
             f"{data} has the classes {', '.join(dataset.classes)}, but the model {spec.name} was "

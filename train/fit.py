@@ -169,22 +169,24 @@ def new_spec(options: Options, data: Data) -> ModelSpec:
     """The spec of the network to be; it is fed [-1, 1], as DeepLab's authors feed theirs, or what
     timm's trunk was trained on."""
     from engines.spec import ModelSpec
+    from train.checkpoint import spec_of_flags
     from train.family import parse as parse_architecture
     from train.pretrained import normalisation
 
     mean, std = normalisation(options.architecture) if options.pretrained else SYMMETRIC
     architecture = parse_architecture(options.architecture)
-    return ModelSpec(
-        name=options.name,
-        architecture=options.architecture,
-        classes=data.validation.classes,
-        palette=data.validation.palette,
-        input_size=options.input_size,
-        mean=mean,
-        std=std,
-        output_stride=options.output_stride,
-        logits_stride=architecture.logits_stride(options.output_stride),
-    )
+    with spec_of_flags():
+        return ModelSpec(
+            name=options.name,
+            architecture=options.architecture,
+            classes=data.validation.classes,
+            palette=data.validation.palette,
+            input_size=options.input_size,
+            mean=mean,
+            std=std,
+            output_stride=options.output_stride,
+            logits_stride=architecture.logits_stride(options.output_stride),
+        )
 
 
 def open_tuning(options: Options, data: Data) -> FineTuning:
@@ -194,7 +196,7 @@ def open_tuning(options: Options, data: Data) -> FineTuning:
     nothing imports a script.
     """
     from export.fine_tuning import open_fine_tuning
-    from train.checkpoint import load_model
+    from train.checkpoint import load_model, spec_of_flags
 
     assert options.source is not None
     network, spec = load_model(options.source)
@@ -203,7 +205,8 @@ def open_tuning(options: Options, data: Data) -> FineTuning:
             f"{options.source} tells {', '.join(spec.classes)} apart, but the frames of --data "
             f"show {', '.join(data.validation.classes)}: fine-tune it on frames of its own classes"
         )
-    spec = dataclasses.replace(spec, name=options.name)
+    with spec_of_flags():
+        spec = dataclasses.replace(spec, name=options.name)
     return open_fine_tuning(network, spec, options.crop, options.data[0], options.split)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,26 @@ class Options:
         if self.freeze_backbone and not any(starts):
             raise UsageError("--freeze-backbone would keep random weights: add --init-backbone F")
         self._check_qat()
+        if not 0 < self.learning_rate < math.inf:
+            raise UsageError(f"--learning-rate {self.learning_rate} is not positive")
+        for flag, value in (
+            ("--backbone-rate", self.backbone_rate),
+            ("--weight-decay", self.weight_decay),
+            ("--lovasz", self.lovasz),
+            ("--seed", self.seed),
+            ("--threads", self.threads),
+        ):
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{flag} must not be negative, got {value}")
         if not 0 < self.mix_share < 1:
             raise UsageError(f"--mix-share {self.mix_share} is not between 0 and 1")
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema} is not in [0, 1)")
-        if not 0 <= self.class_mix <= 1 or self.lovasz < 0:
-            raise UsageError("--class-mix must lie between 0 and 1, --lovasz must not be negative")
+        if not 0 <= self.class_mix <= 1:
+            raise UsageError(f"--class-mix {self.class_mix} is not between 0 and 1")
         if not 0 <= self.colour <= 1:
             raise UsageError(f"--colour {self.colour} is not between 0 and 1")
-        if self.teacher_weight <= 0:
+        if not 0 < self.teacher_weight < math.inf:
             raise UsageError(f"--teacher-weight {self.teacher_weight} is not positive")
         if not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
             raise UsageError("--scale takes two factors, the smaller first, e.g. 0.5 2")

@@ -135,23 +135,25 @@ def read_classes(text: str) -> Legend:
 def new_spec(options: Options, architecture: str, legend: Legend) -> ModelSpec:
     """The spec of the imported model; a size or stride it cannot run at raises."""
     from engines.spec import ModelSpec
+    from train.checkpoint import spec_of_flags
     from train.foreign.recognition import check_size
 
     if options.full_size:
         architecture += ",full-size"
     parsed = ForeignArchitecture.parse(architecture)
     mean, std = NORMALISATIONS[options.normalise]
-    spec = ModelSpec(
-        name=options.name or options.weights.name.partition(".")[0],
-        architecture=architecture,
-        classes=legend.classes,
-        palette=legend.palette,
-        input_size=options.input_size,
-        mean=mean,
-        std=std,
-        output_stride=parsed.output_stride(options.output_stride),
-        logits_stride=parsed.logits_stride(options.output_stride),
-    )
+    with spec_of_flags():
+        spec = ModelSpec(
+            name=options.name or options.weights.name.partition(".")[0],
+            architecture=architecture,
+            classes=legend.classes,
+            palette=legend.palette,
+            input_size=options.input_size,
+            mean=mean,
+            std=std,
+            output_stride=parsed.output_stride(options.output_stride),
+            logits_stride=parsed.logits_stride(options.output_stride),
+        )
     check_size(spec)
     return spec
 

@@ -38,7 +38,7 @@ def test_a_checkpoint_is_stored_in_half_precision_under_its_new_name(
     assert "--save-ranges" in capsys.readouterr().out
 
 
-def test_frames_of_other_classes_are_refused_before_anything_is_written(
+def test_what_does_not_fit_is_refused_before_anything_is_written(
     camvid: Path, spec: ModelSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = dataclasses.replace(spec, classes=spec.classes[:2], palette=spec.palette[:2])
@@ -47,6 +47,9 @@ def test_frames_of_other_classes_are_refused_before_anything_is_written(
     flags = f"{tmp_path / 'two.safetensors'} --data camvid:{camvid} --weights {weights}"
     assert adopt.main(flags.split()) == 6
     assert "but the model tiny was trained for Sky, Building" in capsys.readouterr().err
+    save_checkpoint(tmp_path / "two.safetensors", build_model(spec.architecture, 11), spec)
+    assert adopt.main([*flags.split(), "--name", "a/b"]) == 2
+    assert "'a/b' is no file name" in capsys.readouterr().err
     assert not weights.exists()
 
 

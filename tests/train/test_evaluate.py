@@ -257,12 +257,21 @@ def test_malformed_flags(flags: str, message: str, capsys: pytest.CaptureFixture
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("stride", [7, 0])
 def test_an_output_stride_that_no_network_has(
+    checkpoint: Path, camvid: Path, stride: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = f"--data camvid:{camvid} --checkpoint {checkpoint} --output-stride {stride}"
+    assert evaluate.main(flags.split()) == 2
+    assert f"output stride {stride}" in capsys.readouterr().err
+
+
+def test_pictures_without_labels_score_nothing(
     checkpoint: Path, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = f"--data camvid:{camvid} --checkpoint {checkpoint} --output-stride 7"
-    assert evaluate.main(flags.split()) == 2
-    assert "output stride 7" in capsys.readouterr().err
+    flags = f"--data images:{camvid / 'val'} --checkpoint {checkpoint}"
+    assert evaluate.main(flags.split()) == 6
+    assert "has no labels, so nothing can be scored" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence(
