@@ -10,12 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from engines.atomic import write_text
 from engines.command import parser, run_command
 from engines.diagnosis import Problem, find_notes, find_problems
-from engines.failures import DeviceMissing, GateFailed, Refused
+from engines.failures import MALFORMED, DeviceMissing, GateFailed, Refused
 from engines.platforms import Camera, Library, Platform, examine
 from engines.probes import Machine
 from engines.verdicts import Verdict, verdicts
@@ -57,18 +56,23 @@ def parse(argv: list[str] | None) -> Options:
 
 def run(options: Options) -> Diagnosis:
     """Examine the machine."""
-    machine = Machine(None if options.replay is None else _recording(options.replay))
-    here = examine(machine)
+    if options.replay is None:
+        machine = Machine()
+        here = examine(machine)
+    else:
+        machine, here = _replayed(options.replay)
     if options.record is not None:
         write_text(options.record, json.dumps(machine.answers, indent=1, sort_keys=True) + "\n")
     return Diagnosis(here, verdicts(here), find_problems(here), find_notes(here))
 
 
-def _recording(path: Path) -> dict[str, dict[str, Any]]:
+def _replayed(path: Path) -> tuple[Machine, Platform]:
+    """A recorded machine; `Refused` if the file is none, or answers in another form."""
     try:
         data = json.loads(path.read_text())
-        return {kind: dict(data[kind]) for kind in data} | {"fact": dict(data["fact"])}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        machine = Machine({kind: dict(data[kind]) for kind in data} | {"fact": dict(data["fact"])})
+        return machine, examine(machine)
+    except (OSError, *MALFORMED) as error:
         raise Refused(
             f"{path} is no recording of a machine ({error}): python -m engines.doctor --record FILE"
         ) from error

@@ -340,7 +340,9 @@ def test_problems_set_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"problem 1: .*\n +fix: docker run", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"fact": 3}', '{"text": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"fact": 3}', '{"text": {}}', '{"fact": {}}', '{"fact": {"process": {}}}']
+)
 def test_what_is_no_recording_is_refused(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
