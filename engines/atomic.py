@@ -46,9 +46,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it takes the place of `path`, or of what
     `path` is a symbolic link to.
 
-    An old folder is moved aside first and removed last, so an interruption at any moment leaves
-    either the old or the new one complete under `path`, or, if the process is killed between two
-    renames, the old one beside it.
+    An old folder is moved aside first and removed last, when the new one is on the disk. So an
+    interruption at any moment leaves either the old or the new one complete under `path`, or, if
+    the process is killed between two renames, the old one beside it.
     """
     path = path.resolve()
     _make(path.parent)
@@ -57,15 +57,32 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        for written in (*temporary.rglob("*"), temporary):
+            _flush(written)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
+        _flush(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk: else a power cut soon after a build leaves the
+    new names with empty files, and the old ones gone."""
+    if os.name == "posix":  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            if not path.is_dir():  # some network disks flush no folders
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _make(folder: Path) -> None:

@@ -66,6 +66,26 @@ def test_ctrl_c_between_the_two_renames_keeps_the_old_folder(
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
+def test_the_new_folder_is_on_the_disk_before_the_old_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    flushed: list[tuple[int, bool]] = []  # inode, and whether the new folder was in place
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, (target / "golden").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing_folder(target) as folder:
+        (folder / "golden").mkdir()
+        (folder / "golden" / "0.png").write_text("a picture")
+    written = (target / "golden", target / "golden" / "0.png", target)
+    assert sorted(flushed[:-1]) == sorted((path.stat().st_ino, False) for path in written)
+    assert flushed[-1] == (tmp_path.stat().st_ino, True)
+
+
 def test_a_link_to_a_folder_stays_and_leads_to_the_new_one(tmp_path: Path) -> None:
     target, link = tmp_path / "disk" / "bundle", tmp_path / "current"
     target.mkdir(parents=True)
