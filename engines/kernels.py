@@ -20,6 +20,7 @@ from engines.atomic import write_bytes
 from engines.failures import DeviceMissing
 from engines.spec import canonical_json
 
+ELF = b"\x7fELF"  # how a cubin begins; a power cut may leave an empty file, or one of zeros
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 
@@ -66,8 +67,9 @@ def cubin(source: KernelSource, architecture: str, compiler: Compiler | None = N
     """
     compiler = compiler or find_compiler()
     path = cache_folder() / f"{_key(source, architecture, compiler.version)}.cubin"
-    if path.is_file():
-        return path.read_bytes()
+    kept = path.read_bytes() if path.is_file() else b""
+    if kept.startswith(ELF):
+        return kept
     try:
         code = compiler.build(source, architecture)
     except Exception as error:  # cuda.core does not export the class of its compiler's errors

@@ -27,7 +27,7 @@ class Counting:
 
     def build(self, source: KernelSource, architecture: str) -> bytes:
         self.asked.append(architecture)
-        return f"{source.text} for {architecture}".encode()
+        return b"\x7fELF" + f"{source.text} for {architecture}".encode()
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def test_a_cubin_is_compiled_once(cache: Path) -> None:
     assert cubin(DOUBLE, "sm_87", counting.compiler) == first
     assert counting.asked == ["sm_87"]
     assert [path.read_bytes() for path in cache.iterdir()] == [first]
+
+
+@pytest.mark.parametrize("left", [b"", bytes(100)])
+def test_what_a_power_cut_left_is_compiled_again(cache: Path, left: bytes) -> None:
+    first = cubin(DOUBLE, "sm_87", Counting().compiler)
+    (path,) = cache.iterdir()
+    path.write_bytes(left)
+    assert cubin(DOUBLE, "sm_87", Counting().compiler) == first == path.read_bytes()
 
 
 @pytest.mark.parametrize(
