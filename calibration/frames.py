@@ -12,7 +12,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.failures import Refused
+from engines.failures import Refused, UsageError
 from engines.preprocess import fit_frame
 from scenes.dataset import Dataset, Labels, open_dataset
 
@@ -44,8 +44,12 @@ class CalibrationFrames(Sequence[NDArray[np.uint8]]):
     ) -> tuple[CalibrationFrames, CalibrationFrames]:
         """At most `limit` frames to observe, and up to `held_out` others to judge schemes on.
 
-        Too few raise `Refused`.
+        Too few raise `Refused`, a `limit` that is too low `UsageError`.
         """
+        if limit < MINIMUM:
+            raise UsageError(
+                f"--frames {limit}: calibration needs at least {MINIMUM}, better {RECOMMENDED}"
+            )
         dataset = open_dataset(spec, split)
         observed, judged = divide(len(dataset), limit, held_out)
         if len(observed) < MINIMUM:
@@ -111,11 +115,11 @@ class Truths(Sequence[Labels]):
 def divide(count: int, limit: int, held_out: int) -> tuple[list[int], list[int]]:
     """Where the observed and the held-out frames lie in a split of `count`; never the same.
 
-    Both spread evenly over the split and within each other. Where frames are scarce, at most a
-    quarter is held out.
+    Both spread evenly over the split and within each other. At most `limit` are observed; where
+    frames are scarcer than that, at most a quarter is held out.
     """
     chosen = np.linspace(0, count - 1, min(limit + held_out, count)).round().astype(int).tolist()
-    judged = min(held_out, len(chosen) // 4)
+    judged = min(held_out, max(len(chosen) // 4, len(chosen) - limit))
     # The middles of `judged` equal stretches.
     places = {(2 * part + 1) * len(chosen) // (2 * judged) for part in range(judged)}
     return (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from calibration.frames import HELD_OUT, MINIMUM, CalibrationFrames, divide
-from engines.failures import Refused
+from engines.failures import Refused, UsageError
 from scenes.dataset import DatasetError
 
 SIZE = (12, 16)
@@ -38,7 +38,10 @@ def test_observed_and_held_out_frames_are_disjoint_and_spread(
     observed, judged = divide(count, limit, held_out)
     assert not set(observed) & set(judged)
     assert len(set(observed) | set(judged)) == min(limit + held_out, count)
-    assert len(judged) == min(held_out, min(limit + held_out, count) // 4)
+    assert len(judged) <= held_out
+    assert len(observed) <= limit
+    if len(observed) < limit:
+        assert len(judged) == min(held_out, count // 4)
     assert all(0 <= index < count for index in (*observed, *judged))
     assert observed == sorted(observed)
     if len(judged) > 1:
@@ -96,6 +99,14 @@ def test_too_few_frames_to_hold_some_out_are_refused(tmp_path: Path) -> None:
     assert len(CalibrationFrames.open(spec, "train", SIZE, 100)) == 20
     with pytest.raises(Refused, match="only 15 frames in split train beside 5 to judge schemes"):
         CalibrationFrames.open_divided(spec, "train", SIZE, 100)
+
+
+def test_no_more_frames_are_observed_than_were_asked_for(tmp_path: Path) -> None:
+    spec = write_folder(tmp_path, 24)
+    observed, judged = CalibrationFrames.open_divided(spec, "train", SIZE, MINIMUM)
+    assert (len(observed), len(judged)) == (MINIMUM, 24 - MINIMUM)
+    with pytest.raises(UsageError, match=f"--frames 5: .* at least {MINIMUM}"):
+        CalibrationFrames.open_divided(spec, "train", SIZE, 5)
 
 
 def test_blank_frames_are_refused(tmp_path: Path) -> None:
