@@ -7,11 +7,13 @@ one name, directly in the ONNX file's own folder, is read: what torch and onnx w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
 from engines.failures import Refused
@@ -32,6 +34,38 @@ def embed(model: ModelProto, folder: Path, limit: int) -> None:
             limit -= len(tensor.raw_data)
             del tensor.external_data[:]
             tensor.data_location = TensorProto.DEFAULT
+
+
+def digest(path: Path, limit: int) -> str:
+    """Sha256 of an ONNX file, and of the files in its folder that it keeps weights in: a new export
+    of other weights may change those alone.
+
+    Anything but plain files of up to `limit` bytes raises `Refused`; what is no ONNX file has its
+    own digest.
+    """
+    data = path.read_bytes()
+    total = hashlib.sha256(data)
+    for location, tensor in sorted(_locations(data).items()):
+        with _open_plain(path.parent / _plain_name(location, tensor), tensor) as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise Refused(f"{location} beside {path} is larger than {limit} bytes")
+            total.update(hashlib.sha256(file.read()).digest())
+    return total.hexdigest()
+
+
+def _locations(data: bytes) -> dict[str, str]:
+    """The files that a serialised model keeps weights in, each with a tensor that is there."""
+    try:
+        outside = [
+            (entry.value, tensor.name)
+            for tensor in ModelProto.FromString(data).graph.initializer
+            if tensor.data_location == TensorProto.EXTERNAL
+            for entry in tensor.external_data
+            if entry.key == "location"
+        ]
+    except (DecodeError, UnicodeDecodeError):
+        return {}  # reading the graph tells what is wrong
+    return dict(outside)
 
 
 def _read(tensor: TensorProto, folder: Path, limit: int) -> bytes:

@@ -25,7 +25,8 @@ MAX_PIXELS = 2**26  # of a frame: 8192x8192
 
 @dataclass(frozen=True)
 class Origin:
-    """The file a build starts from and the spec beside it; `digest` is the file's sha256."""
+    """The file a build starts from and the spec beside it; `digest` is the file's sha256, with that
+    of an ONNX file's external weights."""
 
     path: Path
     digest: str
@@ -53,7 +54,12 @@ def find_origin(options: Options) -> Origin:
         path = bundled(options.model or DEFAULT)
     try:
         require_size(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.suffix == ".onnx":
+            from export.external_data import digest as digest_of
+
+            digest = digest_of(path, MAX_BYTES)
+        else:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise Refused(
             f"{path} cannot be read ({error.strerror}): check the path, or build the bundled model "

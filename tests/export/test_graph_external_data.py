@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from engines.failures import Refused
-from export.external_data import embed
+from export.external_data import digest, embed
 
 LIMIT = 2**20
 WEIGHTS = np.arange(6, dtype=np.float32).tobytes()
@@ -38,6 +39,27 @@ def test_weights_in_a_file_beside_it_are_embedded(
     assert tensor.raw_data == WEIGHTS
     assert tensor.data_location == TensorProto.DEFAULT
     assert not tensor.external_data
+
+
+def test_new_weights_have_another_digest_although_the_graph_s_file_is_the_same(
+    tmp_path: Path,
+) -> None:
+    path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    path.write_bytes(model("model.onnx.data").SerializeToString())
+    weights.write_bytes(WEIGHTS)
+    before = digest(path, LIMIT)
+    weights.write_bytes(WEIGHTS[::-1])
+    assert digest(path, LIMIT) != before
+    weights.write_bytes(WEIGHTS)
+    assert digest(path, LIMIT) == before
+    with pytest.raises(Refused, match="larger than 8 bytes"):
+        digest(path, 8)
+
+
+@pytest.mark.parametrize("content", [b"no graph", ModelProto().SerializeToString()])
+def test_a_file_that_keeps_all_to_itself_has_its_own_digest(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert digest(tmp_path / "model.onnx", LIMIT) == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(
