@@ -34,6 +34,7 @@ def decibel(signal: float, noise: float) -> float:
     """10 log10(signal / noise), from -`CEILING` to `CEILING`."""
     if not noise:
         return CEILING
-    if not signal:
+    ratio = signal / noise
+    if not ratio:  # infinite noise, too: an overflow
         return -CEILING
-    return min(10 * math.log10(signal / noise), CEILING)
+    return max(min(10 * math.log10(ratio), CEILING), -CEILING)

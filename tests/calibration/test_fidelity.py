@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 
 from calibration.fidelity import Reference
 from calibration.graphs.execution import load
-from calibration.sqnr import CEILING, Sqnr
+from calibration.sqnr import CEILING, Sqnr, decibel
 from engines.failures import Refused
 from engines.twins import upsample
 
@@ -100,6 +102,17 @@ def test_no_frames_and_infinite_logits_are_refused(miniature: ModelProto, frames
         Reference(miniature, frames[:1]).score(
             disturbed(miniature, "classifier.bias", float("nan"))
         )
+
+
+@pytest.mark.parametrize(
+    ("signal", "noise", "expected"),
+    [(1.0, 0.0, CEILING), (0.0, 0.0, CEILING), (0.0, 1.0, -CEILING), (1.0, math.inf, -CEILING),
+     (1e-30, 1.0, -CEILING), (1e30, 1.0, CEILING), (100.0, 1.0, 20.0)],
+)  # fmt: skip
+def test_decibels_stay_within_the_ceiling(signal: float, noise: float, expected: float) -> None:
+    assert decibel(signal, noise) == pytest.approx(expected)
+    assert math.isnan(decibel(math.nan, 1.0))
+    assert math.isnan(decibel(1.0, math.nan))
 
 
 def test_sqnr_is_that_of_all_values_together() -> None:
