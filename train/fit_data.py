@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.failures import Refused, UsageError
 from engines.spec import ModelSpec
-from scenes.dataset import Dataset, Scene, open_dataset
+from scenes.dataset import IGNORE, Dataset, DatasetError, Scene, open_dataset
 from train.class_mix import ClassMix
 from train.fit_options import Options
 from train.samples import Samples, augmentation
@@ -35,6 +35,8 @@ def open_data(options: Options) -> Data:
                 f"the datasets disagree about the classes: {', '.join(training[0].classes)} "
                 f"and {', '.join(other.classes)}"
             )
+    if not any((scene.labels != IGNORE).any() for scene in validation):
+        raise DatasetError("no labelled pixel in the validation frames: are all labels ignore?")
     if any(same_frames(dataset, validation) for dataset in training):
         print(
             f"warning: {options.val_split} has the very frames of {options.split}, so its mIoU "

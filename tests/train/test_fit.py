@@ -219,12 +219,14 @@ def spoilt(
 ) -> dict[str, str]:
     """Datasets with one thing wrong each, and a checkpoint of two classes."""
     root = tmp_path_factory.mktemp("spoilt")
-    for name in ("empty", "corrupt", "unlabelled"):
+    for name in ("empty", "corrupt", "unlabelled", "ignored"):
         shutil.copytree(camvid, root / name)
     for path in (root / "empty" / "train").iterdir():
         path.unlink()
     (root / "corrupt/train/003.png").write_bytes(b"broken off")
     (root / "unlabelled/trainannot/003.png").unlink()
+    for path in (root / "ignored" / "valannot").iterdir():
+        Image.new("L", (96, 64), 11).save(path)
     for part, mode in (("images", "RGB"), ("labels", "L")):
         (root / "beyond" / part).mkdir(parents=True)
         Image.new(mode, (96, 64), "#070707").save(root / "beyond" / part / "a.png")
@@ -232,7 +234,7 @@ def spoilt(
     two = dataclasses.replace(spec, classes=spec.classes[:2], palette=spec.palette[:2])
     save_checkpoint(root / "two.safetensors", build_model(spec.architecture, 2), two)
     kinds = {"beyond": "folder"}
-    names = ("empty", "corrupt", "unlabelled", "beyond")
+    names = ("empty", "corrupt", "unlabelled", "ignored", "beyond")
     data = {name: f"{kinds.get(name, 'camvid')}:{root / name}" for name in names}
     return data | {"two": str(root / "two.safetensors")}
 
@@ -261,6 +263,7 @@ def spoilt(
         pytest.param("--data {empty}", 6, "empty/train holds no .jpg", id="empty split"),
         pytest.param("--data {corrupt}", 6, "train/003.png is not a readable image", id="corrupt"),
         pytest.param("--data {unlabelled}", 6, "trainannot/003.png is missing", id="label file"),
+        pytest.param("--data {ignored}", 6, "in the validation frames: are all", id="all ignore"),
         pytest.param("--data {beyond}", 6, "a.png holds the label 7, but", id="label value"),
         pytest.param("--data {camvid} --init {two}", 6, "trained for 2 classes, but", id="classes"),
     ],
