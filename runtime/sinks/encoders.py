@@ -7,6 +7,7 @@ which PyAV cannot make. A Jetson's encoder is reached through V4L2 only by an FF
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -20,6 +21,8 @@ from engines.failures import DeviceMissing
 BITS = 0.15  # a pixel and frame, for encoders without a constant quality: 1.3 Mbit/s at 640x480, 30
 TRIED = 8  # frames; hardware that pipelines gives no packet before a few
 SMALLEST = (640, 480)  # of the trial before the first picture came: every encoder takes it
+
+_log = threading.Lock()  # PyAV's has one level for the whole process
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,16 @@ def why_not(encoder: Encoder, size: tuple[int, int]) -> str | None:
     """Why an encoder makes no packets of frames of a size (width, height); None if it does."""
     if encoder.codec not in av.codecs_available:
         return "not in this FFmpeg"
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # the reason stands in FFmpeg's log alone
-    try:
-        with av.logging.Capture() as said:
-            packets = _packets(encoder, size)
-    except (av.FFmpegError, ValueError) as error:
-        return str(said[0][2]).strip() if said else str(error)
-    finally:
-        av.logging.set_level(level)
+    with _log:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)  # the reason stands in FFmpeg's log alone
+        try:
+            with av.logging.Capture() as said:
+                packets = _packets(encoder, size)
+        except (av.FFmpegError, ValueError) as error:
+            return str(said[0][2]).strip() if said else str(error)
+        finally:
+            av.logging.set_level(level)
     return None if packets else "it gave no packet"
 
 

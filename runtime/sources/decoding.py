@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -26,12 +27,25 @@ def pictures(
 
     `damaged` is told of each packet that could not be decoded; the stream goes on after it.
     """
-    for packet in container.demux(video=0):
-        if not wanted():
-            return
-        decoded, broken = _decode(packet)
-        damaged(broken)
-        yield from decoded
+    try:
+        for packet in container.demux(video=0):
+            if not wanted():
+                return
+            decoded, broken = _decode(packet)
+            damaged(broken)
+            yield from decoded
+    finally:
+        _finish(container)
+
+
+def _finish(container: InputContainer) -> None:
+    """Let the decoder's threads end the pictures that they are ahead by.
+
+    Closing waits for them, too, but holds Python's lock meanwhile, which a thread with something
+    to log waits for if PyAV's log is on: torchvision, for one, switches it on.
+    """
+    with suppress(av.FFmpegError):  # what follows the end of a file, or its first broken packet
+        container.streams.video[0].decode(None)
 
 
 def _decode(packet: av.Packet[av.VideoStream]) -> tuple[list[av.VideoFrame], int]:

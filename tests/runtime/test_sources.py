@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -88,6 +90,26 @@ def test_closing_the_generator_releases_the_device(source: FrameSource) -> None:
 
 
 # Video files
+
+CLOSED_EARLY = """
+import logging, sys
+from contextlib import closing
+from pathlib import Path
+import av.logging
+from runtime.sources.video_file import VideoSource
+av.logging.set_level(av.logging.DEBUG)
+logging.disable()
+for _ in range(100):
+    with closing(iter(VideoSource(Path(sys.argv[1])))) as frames:
+        next(frames)
+"""
+
+
+def test_a_video_that_is_closed_early_does_not_hang_a_program_that_has_pyavs_log_on(
+    make_video: Callable[..., Path],
+) -> None:
+    video = make_video(count=COUNT)
+    subprocess.run([sys.executable, "-c", CLOSED_EARLY, video], timeout=60, check=True)
 
 
 def test_a_video_yields_every_frame_at_its_time(
