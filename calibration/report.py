@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engines.atomic import check_writable
 from engines.command import as_json, parser, run_command
 from engines.failures import GateFailed, UsageError
 
@@ -57,9 +58,8 @@ class Options:
             raise UsageError(f"--limit: at least 1 frame, got {self.limit}")
         if self.rank_frames < 0:
             raise UsageError(f"--rank-frames: 0 frames or more, got {self.rank_frames}")
-        for path in (self.html, self.markdown, self.json):
-            if path is not None and path.is_dir():
-                raise UsageError(f"{path} is a folder: give the name of a file")
+        for path in (self.html, self.markdown):
+            check_writable(path)
 
 
 @dataclass(frozen=True)

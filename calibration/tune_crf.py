@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engines.atomic import check_writable
 from engines.command import as_json, parser, run_command
 from engines.failures import UsageError
 
@@ -50,9 +51,7 @@ class Options:
             raise UsageError(f"--frames: at least 1, got {self.frames}")
         if self.plot is not None and self.plot.suffix not in PLOTS:
             raise UsageError(f"--plot: the file's name must end in {' or '.join(PLOTS)}")
-        for path in (self.plot, self.json):
-            if path is not None and path.is_dir():
-                raise UsageError(f"{path} is a folder: give the name of a file")
+        check_writable(self.plot)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engines.failures import UsageError
+
+DEVICES = ("/", "dev")
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse now what `replacing` could not write after the work: raises `UsageError`."""
+    if path is None or _is_special(path):
+        return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise UsageError(f"{path} cannot be written: {folder} is a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: no permission for {folder}")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success rename it over `path`, else remove it."""
+    """Yield a temporary path beside `path`; on success rename it over `path`, else remove it.
+
+    A device or a pipe is written to itself: root would put a file in the place of /dev/null.
+    """
+    if _is_special(path):
+        yield path
+        return
     _make(path.parent)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
-    )
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise _named(error, path) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -25,9 +51,21 @@ def replacing(path: Path) -> Iterator[Path]:
             0o644
         )  # mkstemp makes 0600: unreadable for the service that runs the stream
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and str(error.filename) == name:
+            raise _named(error, path) from error
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is no file that may be replaced; /dev/stdout may lead to a plain file."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or path.parts[:2] == DEVICES)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The same error, of the file that people know instead of the hidden one beside it."""
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from engines.atomic import write_text
+from engines.atomic import check_writable, write_text
 from engines.extras import how_to_get
 from engines.failures import DeviceMissing, Failure
 
@@ -52,6 +52,7 @@ def run_command(
     """
     try:
         options = parse(argv)
+        check_writable(options.json)
         result = run(options)
         show(result)
         if options.json is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engines.atomic import check_writable
 from engines.command import parser, run_command
 from engines.failures import GateFailed, UsageError
 
@@ -45,9 +46,7 @@ class Options:
             raise UsageError(f"--frames: at least 1, got {self.frames}")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise UsageError(f"--min-agreement: a share from 0 to 1, got {self.min_agreement}")
-        for path in (self.html, self.json):
-            if path is not None and path.is_dir():
-                raise UsageError(f"{path} is a folder: give the name of a file")
+        check_writable(self.html)
 
 
 @dataclass(frozen=True)

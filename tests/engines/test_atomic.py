@@ -25,6 +25,25 @@ def test_the_temporary_file_keeps_the_suffix_that_encoders_go_by(tmp_path: Path)
         assert temporary.suffix == ".mp4"
 
 
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """Root would put a file in the place of /dev/null, for every program of the machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "text")
+    assert os.read(reading, 9) == b"text"
+    os.close(reading)
+    assert pipe.is_fifo()
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_error_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="Is a directory") as caught:
+        write_text(tmp_path / "folder", "text")
+    assert caught.value.filename == str(tmp_path / "folder")
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     for content in ("one", "two"):

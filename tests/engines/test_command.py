@@ -81,11 +81,29 @@ def test_what_a_file_says_does_not_steer_the_terminal(capsys: pytest.CaptureFixt
 def test_a_file_that_the_system_refuses_is_told_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("")
-    assert run_with(None, Result(Path(), np.float32(0)), tmp_path / "file" / "out.json") == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'file'}")
+
+    def run(_: Options) -> Result:
+        (tmp_path / "out.json").mkdir()
+        return Result(Path(), np.float32(0))
+
+    assert run_command([], lambda _: Options(tmp_path / "out.json"), run, print) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'out.json'}: ")
     with pytest.raises(OSError, match="of no file"):
         run_with(OSError("of no file"), Result(Path(), np.float32(0)))
+
+
+@pytest.mark.parametrize("name", ["folder", "file/out.json"])
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+
+    def run(_: Options) -> Result:
+        raise AssertionError("the work had begun")
+
+    assert run_command([], lambda _: Options(tmp_path / name), run, print) == 2
+    assert str(tmp_path / name) in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
