@@ -7,6 +7,7 @@ outermost phase, refined by its children. Libraries without a monitor show nothi
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,10 +119,11 @@ def _monitor(trt: ModuleType, bar: Any, stop: Callable[[], bool]) -> Any:
             base.__init__(self)
             self.phases = Phases()
             self.failure: BaseException | None = None
+            self.alone = threading.Lock()  # the library calls from several threads of its own
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self._safely(self.phases.start, name, parent, steps)
-            bar.set_description_str(name, refresh=False)
+            self._safely(bar.set_description_str, name, refresh=False)
 
         def step_complete(self, name: str, step: int) -> bool:
             self._safely(self.phases.step, name, step)
@@ -134,9 +136,10 @@ def _monitor(trt: ModuleType, bar: Any, stop: Callable[[], bool]) -> Any:
         def _show(self) -> None:
             bar.update(100 * self.phases.share - bar.n)
 
-        def _safely(self, call: Any, *arguments: Any) -> None:
+        def _safely(self, call: Any, *arguments: Any, **named: Any) -> None:
             try:
-                call(*arguments)
+                with self.alone:
+                    call(*arguments, **named)
             except BaseException as error:
                 self.failure = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import ModuleType
 from typing import Any
@@ -153,3 +154,42 @@ def test_another_thread_builds_without_signals() -> None:
     thread.start()
     thread.join()
     assert plans == [b"a plan"]
+
+
+def test_phases_may_be_told_by_several_threads(bar: list[str]) -> None:
+    """NVIDIA's reference asks for it: "it can be called from multiple internal threads"."""
+
+    def tell(monitor: Any, name: str) -> None:
+        for index in range(3000):
+            phase = f"{name}{index}"
+            monitor.phase_start(phase, None, 2)
+            monitor.step_complete(phase, 0)
+            monitor.phase_finish(phase)
+
+    class Threads:
+        def create_network(self, flags: int) -> Any:
+            return fake.create_network(flags)
+
+        def create_builder_config(self) -> Any:
+            return fake.create_builder_config()
+
+        def build_serialized_network(self, network: Any, config: Any) -> bytes:
+            calls = [
+                threading.Thread(target=tell, args=(config.progress_monitor, name))
+                for name in "abcd"
+            ]
+            for call in calls:
+                call.start()
+            for call in calls:
+                call.join()
+            return b"a plan"
+
+    trt: Any = FakeTensorRt()
+    fake = trt.Builder(new_log(trt))
+    trt.Builder = lambda log: Threads()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert build_plan(trt, b"graph", BuildSettings("fp16")).data == b"a plan"
+    finally:
+        sys.setswitchinterval(before)
