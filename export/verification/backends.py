@@ -90,6 +90,11 @@ class TappedPlan:
         if self._engine is None:
             raise Refused(f"{trt.__name__} does not take its own plan: {self._log.last}")
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise DeviceMissing(
+                f"the GPU has no memory left for a plan with taps ({self._log.last}): close what "
+                "else runs on it, or verify one --precision at a time"
+            )
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self._arrays: dict[str, NDArray[Any]] = {}
         self._buffers = {}

@@ -53,7 +53,9 @@ class FakeDevice:
         self.freed.append(buffer.address)
 
 
-def fake_tensorrt(device: FakeDevice, runs: bool = True, takes: bool = True) -> Any:
+def fake_tensorrt(
+    device: FakeDevice, runs: bool = True, takes: bool = True, memory: bool = True
+) -> Any:
     """Its only plan: `half` is the mean of `frames` in FP16, `logits` twice the sum."""
     shapes = {"logits": (1, 2), "frames": (1, 4), "half": (1, 1)}
     types = {"logits": "FLOAT", "frames": "UINT8", "half": "HALF"}
@@ -79,7 +81,7 @@ def fake_tensorrt(device: FakeDevice, runs: bool = True, takes: bool = True) -> 
         get_tensor_name=lambda index: list(shapes)[index],
         get_tensor_shape=lambda name: shapes[name],
         get_tensor_dtype=lambda name: types[name],
-        create_execution_context=Context,
+        create_execution_context=Context if memory else lambda: None,
     )
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: engine if takes else None)
     numbers = {"FLOAT": np.float32, "UINT8": np.uint8, "HALF": np.float16}
@@ -106,6 +108,8 @@ def test_a_plan_that_is_not_taken_or_does_not_run_says_so() -> None:
     device: Any = FakeDevice()
     with pytest.raises(Refused, match="does not take its own plan"):
         TappedPlan(fake_tensorrt(device, takes=False), b"plan", device, ["logits"])
+    with pytest.raises(DeviceMissing, match="no memory left for a plan with taps"):
+        TappedPlan(fake_tensorrt(device, memory=False), b"plan", device, ["logits"])
     plan = TappedPlan(fake_tensorrt(device, runs=False), b"plan", device, ["logits"])
     with pytest.raises(DeviceMissing, match="does not run"):
         plan.run({"frames": np.zeros((1, 4), np.uint8)})
