@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import errno
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from engines.atomic import check_writable, write_text
 from engines.extras import how_to_get
@@ -127,9 +128,24 @@ class HouseHelp(argparse.RawDescriptionHelpFormatter):
         return f"{text} (default: {shown.replace('%', '%%')})"
 
 
+class HouseParser(argparse.ArgumentParser):
+    """Complains in one sentence, as all else does: argparse hides its own behind all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """What is wrong, the flag that was meant, or how the command is typed; exit code 2."""
+        what, more = printable(message), "--help lists all flags"
+        flags = [word.split("=")[0] for word in message.split() if word.startswith("--")]
+        if message.startswith("unrecognized arguments") and flags:
+            meant = difflib.get_close_matches(flags[0], self._option_string_actions, n=1)
+            what += f": did you mean {meant[0]}?" if meant else ""
+        elif "required" in message and self.epilog:
+            more = f"{self.epilog}; {more}"
+        self.exit(2, f"error: {what} ({more})\n")
+
+
 def parser(description: str | None, example: str) -> argparse.ArgumentParser:
     """An argument parser in the house style: the module's docstring, one example, `--json`."""
-    result = argparse.ArgumentParser(
+    result = HouseParser(
         description=description,
         epilog=f"example: {example}",
         formatter_class=HouseHelp,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from engines.command import HouseParser
 from engines.failures import UsageError, hint
 
 if sys.version_info >= (3, 11):
@@ -23,7 +23,7 @@ def with_config(argv: list[str], known: Collection[str]) -> list[str]:
     the very checks that a typed one does. What is typed, too, is left out: of flags that may be
     repeated, argparse would take both.
     """
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = HouseParser(add_help=False)
     parser.add_argument("--config", type=Path)
     path = parser.parse_known_args(argv)[0].config
     if path is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.command import run_command
+from engines.command import parser, run_command
 from engines.failures import DeviceMissing, GateFailed, Refused, SourceFailed, UsageError
 from scenes.dataset import DatasetError
 
@@ -90,6 +90,27 @@ def test_a_file_that_the_system_refuses_is_told_in_a_sentence(
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'out.json'}: ")
     with pytest.raises(OSError, match="of no file"):
         run_with(OSError("of no file"), Result(Path(), np.float32(0)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--name", "n", "--jsn", "a"], "unrecognized arguments: --jsn a: did you mean --json? ("),
+        (["--json"], "argument --json: expected one argument ("),
+        (["--name", "n", "a"], "unrecognized arguments: a ("),
+        ([], "the following arguments are required: --name (example: python tell.py --name N; "),
+    ],
+)
+def test_what_argparse_complains_of_is_one_line(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = parser("Tells.", "python tell.py --name N")
+    flags.add_argument("--name", required=True)
+    with pytest.raises(SystemExit) as stopped:
+        flags.parse_args(typed)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {told}")
 
 
 @pytest.mark.parametrize("name", ["folder", "file/out.json"])
