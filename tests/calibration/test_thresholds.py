@@ -89,6 +89,18 @@ def test_entropy_is_as_good_as_the_best_on_a_histogram_of_raw_values(
     assert divergence(bins, round(found)) <= best + 2e-3
 
 
+@pytest.mark.parametrize(("channels", "frames"), [(5, 1), (16, 16), (16, 100), (256, 16)])
+def test_entropy_does_not_clip_nearly_all_of_a_few_values(
+    tally: Tally, channels: int, frames: int
+) -> None:
+    """Image pooling gives one value per channel and frame, far from 0."""
+    random = np.random.default_rng(0)
+    means = random.uniform(0.3, 3, channels)
+    values = (means * (1 + 0.02 * random.normal(size=(frames, channels)))).astype(np.float32)
+    statistics = tally(values)
+    assert statistics.outside(find_range(statistics, "entropy")) <= 0.05
+
+
 def mean_squared_error(values: Values, threshold: float) -> float:
     """Of rounding raw values to the symmetric grid with codes -127 to 127."""
     step = threshold / (CODES - 1)
