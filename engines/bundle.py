@@ -220,7 +220,10 @@ class BundleWriter:
         file = self.search(kind, **facts)
         if file is None:
             wanted = " ".join(str(fact) for fact in (*facts.values(), kind) if fact)
-            raise UsageError(f"this build has no {wanted}: INT8 needs calibration data (--data)")
+            raise UsageError(
+                f"this bundle has no {wanted}: build it from its checkpoint or ONNX file with "
+                "--data SPEC, which calibration takes its frames from"
+            )
         return file
 
     def read(self, file: BundleFile) -> bytes:

@@ -86,7 +86,7 @@ def test_a_build_that_fails_leaves_the_bundle_as_it_was(
         (["--out", "x"], 2, "--out"),
         (["--exclude", "stem/Conv"], 2, "--exclude"),
         (["--onnx", "x.onnx"], 2, "one of"),
-        (["--mixed"], 2, "mixed"),
+        (["--mixed"], 2, "no mixed s8 onnx: build it from its checkpoint or ONNX file with --data"),
         (["--timing-cache", "t", "--target", "tensorrt-rtx"], 2, "--timing-cache"),
     ],
 )
