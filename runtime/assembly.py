@@ -118,8 +118,10 @@ def assemble(
     bundle = Bundle.open(options.bundle)
     asked, other = EngineName(options.precision, options.target), None
     if options.compare is not None:
-        asked, other = choose_engines(bundle, options.compare, options.target)
-    target, target_choice = choose_target(bundle, asked.target, asked.precision)
+        asked, other, target_choice = choose_engines(bundle, options.compare, options.target)
+        target = asked.target
+    else:
+        target, target_choice = choose_target(bundle, asked.target, asked.precision)
     on_gpu = target not in CPU_TARGETS
     _, crf_choice = choose_crf(options.crf, bundle.spec, options.crf_budget, on_gpu)
     precision, precision_choice = _choose_precision(asked.precision, bundle, target)

@@ -113,18 +113,18 @@ class SecondTimings(Timings):
         self._first.cpu[stage] = self._first.cpu.get(stage, 0.0) + cpu
 
 
-def choose_engines(bundle: Bundle, names: str, target: str) -> tuple[EngineName, EngineName]:
+def choose_engines(bundle: Bundle, names: str, target: str) -> tuple[EngineName, EngineName, str]:
     """The engines of `--compare`, each with its target: its own, that of `--target`, or for "auto"
-    the faster one of the CPU."""
+    the faster one of the CPU; and why the first one has its."""
 
-    def settled(name: EngineName) -> EngineName:
-        wanted = target if name.target == "auto" else name.target
+    def settled(name: EngineName) -> tuple[EngineName, str]:
+        wanted, why = target if name.target == "auto" else name.target, ""
         if wanted == "auto":
-            wanted, _ = choose_cpu_target(bundle.report(), name.precision)
-        return replace(name, target=wanted)
+            wanted, why = choose_cpu_target(bundle.report(), name.precision)
+        return replace(name, target=wanted), why or f"{wanted}: as asked"
 
-    first, second = parse_pair(names)
-    return settled(first), settled(second)
+    (first, why), (second, _) = map(settled, parse_pair(names))
+    return first, second, why
 
 
 def compare_path(

@@ -182,5 +182,5 @@ def shadowed(
     alarm = None if limit is None else AgreementAlarm(limit)
     reference = open_session(bundle, *REFERENCE, threads=1)
     shadow = stack.enter_context(Shadow(reference, in_words(session), alarm))
-    line = f"shadow every {every}. frame on {reference.description}: {why}"
+    line = f"shadow one frame in {every} on {reference.description}: {why}"
     return shadow, ShadowedSession(session, shadow.offer, every), line

@@ -38,6 +38,16 @@ def stream(damaged: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
+def test_a_target_that_nobody_asked_for_says_why_it_is_taken(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--camera", STREET, "--bundle", str(damaged), "--headless", "--frames", "1"]
+    assert main([*words, "--compare", "fp32,int8@cpu"]) == 0
+    assert "target cpu: onnxruntime (no accuracy report" in capsys.readouterr().out
+    assert main([*words, "--compare", "fp32@cpu,int8@cpu"]) == 0
+    assert "target cpu: as asked" in capsys.readouterr().out
+
+
 def test_a_comparison_records_both_sides_and_names_the_damage(
     stream: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +105,7 @@ def test_a_shadow_tells_how_far_the_stream_agrees_with_fp32(
     assert (shadow["failure"], shadow["warnings"]) == (None, 0)
     assert (result["compare"], result["precision"]) == (None, "int8")
     printed = capsys.readouterr().out
-    assert "shadow every 2. frame on fp32 on cpu" in printed
+    assert "shadow one frame in 2 on fp32 on cpu" in printed
     assert "no warning, as the bundle has no accuracy report of int8 on cpu" in printed
 
 
