@@ -152,9 +152,9 @@ class ModelSpec:
 def load_spec(path: Path) -> ModelSpec:
     """Read a spec file; a missing or malformed one raises `Refused`."""
     try:
+        if not path.is_file():  # a named pipe would be waited for, and /dev/zero has no end
+            raise Refused(f"no model spec at {path}: it must stand beside the checkpoint")
         data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise Refused(f"no model spec at {path}: it must stand beside the checkpoint") from None
     except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"{path} is not a readable model spec: {error}") from error
     return ModelSpec.from_json(data)

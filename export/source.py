@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,8 +76,12 @@ def find_origin(options: Options) -> Origin:
 
 
 def require_size(path: Path) -> None:
-    """Raise `Refused` for a file that is too large to be read whole."""
-    size = path.stat().st_size
+    """Raise `Refused` for a file that is too large to be read whole, or has no end: a named pipe
+    would be waited for, and /dev/zero fill the memory."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused(f"{path} is no plain file: check the path")
+    size = status.st_size
     if size > MAX_BYTES:
         raise Refused(
             f"{path} has {size / 2**20:,.0f} MiB, the limit is {MAX_BYTES // 2**20}: a DeepLab has "

@@ -139,6 +139,20 @@ def test_a_file_of_many_gigabytes_is_refused_unread(
     assert "10,240 MiB" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".json"])
+@pytest.mark.parametrize("endless", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_has_no_end_is_refused_unread(
+    folder: Path, suffix: str, endless: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A named pipe that nobody writes to, and a link to a device: an archive may hold both."""
+    graph = written(folder / "evil.onnx", miniature())
+    graph.with_suffix(suffix).unlink()
+    endless(graph.with_suffix(suffix))
+    assert main(["--fp16", "--onnx", str(graph), "--out", str(folder / "out")]) == 6
+    said = capsys.readouterr().err
+    assert ("is no plain file" if suffix == ".onnx" else "no model spec at") in said
+
+
 def test_the_command_itself_refuses_without_a_traceback(folder: Path) -> None:
     model = miniature()
     huge_tensor(model, folder)
