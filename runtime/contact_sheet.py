@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.atomic import replacing
+from engines.atomic import check_writable, replacing
 from engines.command import parser, run_command
 from engines.failures import SourceFailed, UsageError
 
@@ -22,6 +22,9 @@ class Options:
     json: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.picture.suffix.lower() != ".png":
+            raise UsageError(f"{self.picture}: give it a name that ends in .png")
+        check_writable(self.picture)
         if min(self.columns, self.rows) < 1 or self.width < self.columns:
             raise UsageError("--columns and --rows must be at least 1, --width above --columns")
 
@@ -50,6 +53,8 @@ def run(options: Options) -> Result:
     import av
     from PIL import Image
 
+    from runtime.sources.decoding import reason
+
     try:
         with av.open(options.video) as container:
             count = sum(1 for _ in container.decode(video=0))
@@ -59,7 +64,7 @@ def run(options: Options) -> Result:
             decoded = enumerate(container.decode(video=0))
             pictures = [f.to_ndarray(format="rgb24") for i, f in decoded if i in chosen]
     except (av.error.FFmpegError, IndexError, OSError) as error:
-        raise SourceFailed(f"{options.video} is not a readable video: {error}") from error
+        raise SourceFailed(f"{options.video} is not a readable video: {reason(error)}") from error
     tiles = [Image.fromarray(picture) for picture in pictures]
     if not tiles:
         raise SourceFailed(f"{options.video} holds no frame")
