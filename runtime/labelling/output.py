@@ -35,6 +35,8 @@ class Output:
     def begin(self, settings: dict[str, Any]) -> None:
         """Write the settings; `Refused` if the folder has labels of other ones, or other files."""
         path = self.root / RUN
+        if self.root.is_file():
+            raise Refused(f"{self.root} is a file: name a folder for --output")
         if not path.exists():
             if self.root.is_dir() and any(not f.name.startswith(".") for f in self.root.iterdir()):
                 raise Refused(

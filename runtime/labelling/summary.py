@@ -91,7 +91,8 @@ class Summary:
         if self.damaged:
             print(f"{self.damaged} damaged packets were left out")
         if self.failures:
-            print(f"{len(self.failures)} inputs failed; run again once they are repaired")
+            inputs = "1 input" if len(self.failures) == 1 else f"{len(self.failures)} inputs"
+            print(f"{inputs} failed: run again once that is repaired")
         print(f"labels and statistics: {self._output}")
 
     def _progress(self) -> None:

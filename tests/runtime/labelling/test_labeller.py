@@ -214,6 +214,12 @@ def test_a_folder_of_other_files_is_refused(bench: Bench) -> None:
         bench.run()
 
 
+def test_an_output_that_is_a_file_is_refused(bench: Bench) -> None:
+    bench.output.write_text("years of work")
+    with pytest.raises(Refused, match="is a file: name a folder for --output"):
+        bench.run()
+
+
 def test_a_plan_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("[]")
     with pytest.raises(Refused, match="is no plan"):
