@@ -236,7 +236,8 @@ def show(checkup: Checkup) -> None:
         print(f"copied to {checkup.copied_to}: use it with --data {spec_of(checkup.copied_to)}")
     for warning in checkup.warnings:
         print(f"WARNING {warning.code}: {warning.message}")
-    print(f"{len(checkup.warnings)} warnings" if checkup.warnings else "no warning")
+    count = len(checkup.warnings)
+    print(f"{count} warning{'s' * (count > 1)}" if count else "no warning")
 
 
 def show_needs(needs: Needs) -> None:

@@ -186,7 +186,7 @@ def _of_engine(row: EngineRow, limits: Limits) -> Iterator[Finding]:
     wanted = limits.agreement(row.precision)
     if not row.label_agreement >= wanted:
         share = f"{row.label_agreement:.2%} of the labels are FP32's"
-        yield Finding(name, None, f"{share}, the limit is {wanted:.1%}")
+        yield Finding(name, None, f"{share}, the limit is {100 * wanted:g}%")
     if not row.repeat_max_abs <= REPEAT:
         yield Finding(name, None, f"two runs differ by {row.repeat_max_abs:.2g}")
     if row.rows_max_abs is not None and not row.rows_max_abs <= REPEAT:

@@ -146,10 +146,14 @@ def test_no_evaluation_split_is_said(make_set: MakeSet, capsys: pytest.CaptureFi
     assert main(["--data", f"folder:{root}", "--against", "val"]) == 6  # asked for by name
 
 
-def test_an_evaluation_split_that_cannot_be_read_is_a_warning(make_set: MakeSet) -> None:
+def test_an_evaluation_split_that_cannot_be_read_is_a_warning(
+    make_set: MakeSet, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_set(train=views(0, 3), val=views(500, 2))
     (root / "labels" / "val" / "000.png").unlink()
-    some = codes(examined(root))["unreadable"]["message"]
+    result = examined(root)
+    some, count = codes(result)["unreadable"]["message"], len(result["warnings"])
+    assert f"{count} warning{'s' if count > 1 else ''}\n" in capsys.readouterr().out
     assert "1 of 2 frames is unreadable in val" in some
     assert "000.png is missing" in some
     (root / "labels" / "val" / "001.png").unlink()

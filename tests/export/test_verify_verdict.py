@@ -122,6 +122,8 @@ def test_the_loop_and_graphs_as_a_whole_have_limits() -> None:
         assert found.layer is None
         assert "as a whole" in verdict(measured(GOOD), [], [found])
     assert judge(GOOD, engines=[engine(label_agreement=0.89)], limits=Limits(20, 0.8)) == []
+    (found,) = judge(GOOD, engines=[engine(label_agreement=0.9996)], limits=Limits(20, 0.9999))
+    assert "the limit is 99.99%" in found.reason
     assert judge(GOOD, engines=[engine("fp16", label_agreement=0.98)])
 
 
