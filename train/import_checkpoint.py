@@ -129,6 +129,8 @@ def read_classes(text: str) -> Legend:
     known = {"voc": voc, "cityscapes": cityscapes, "camvid": camvid}
     if text in known:
         return Legend(known[text].CLASSES, known[text].PALETTE, IGNORE)
+    if not Path(text).is_file():
+        raise UsageError(f"--classes {text}: {', '.join(known)}, or the file of a classes.json")
     return read_legend(Path(text))
 
 

@@ -193,7 +193,7 @@ def without(weights: dict[str, Tensor], key: str) -> dict[str, Tensor]:
             "classifier.classifier.1.weight holds a value that is no number",
         ),
         (lambda w: w, "--classes cityscapes", 6, "trained for 21 classes, but --classes names 19"),
-        (lambda w: w, "--classes nowhere.json", 6, "no classes.json at nowhere.json"),
+        (lambda w: w, "--classes nowhere", 2, "nowhere: voc, cityscapes, camvid, or the file"),
         (lambda w: w, "--output-stride 32", 2, "cannot run at output stride 32"),
         (lambda w: w, "--input-size 65x97", 6, "does not run at 65x97: choose an --input-size"),
         (lambda w: w, "--input-size 16x96", 2, "--input-size must be at least 32x32"),
