@@ -101,6 +101,7 @@ def run(options: Options) -> Result:
     """Train from the start, or from the saved state, to the last epoch."""
     import torch
 
+    from engines.atomic import check_writable
     from train.family import build_model
     from train.fit_data import check_crop, open_data, samples_of
     from train.samples import class_weights, preload
@@ -109,6 +110,7 @@ def run(options: Options) -> Result:
 
     if not options.resume and (options.run / "state.pt").exists():
         raise UsageError(f"{options.run} holds a run already: add --resume or choose another --run")
+    check_writable(options.run / "state.pt")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)

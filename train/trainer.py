@@ -172,8 +172,16 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write `state.pt` and `log.csv` atomically."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
-        with replacing(folder / "state.pt") as path:
-            torch.save(state | {"history": self.history, "settings": self.options.settings()}, path)
+        state |= {"history": self.history, "settings": self.options.settings()}
+        try:
+            with replacing(folder / "state.pt") as path:
+                torch.save(state, path)
+        except RuntimeError as error:  # what torch makes of a full disk
+            reason = str(error).split("\n", 1)[0]
+            raise Failure(
+                f"{folder / 'state.pt'} cannot be written ({reason}): the disk may be full; free "
+                "some space, and --resume goes on behind the last epoch that is in it"
+            ) from error
         text = io.StringIO()
         fields = ("epoch", "loss", "learning_rate", "seconds", "miou")
         writer = csv.DictWriter(text, fields, lineterminator="\n")

@@ -25,6 +25,7 @@ from train.family import build_model
 from train.fit_data import open_data
 from train.fit_options import Options
 from train.losses import distillation_loss
+from train.network import Network
 from train.trainer import Trainer, average_with
 
 
@@ -122,6 +123,36 @@ def test_frames_that_are_trained_on_are_no_validation(
     assert capsys.readouterr().err == ""
     open_data(dataclasses.replace(options, val_split="train"))
     assert "warning: train has the very frames of train" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence_and_the_state_before_is_kept(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dataclasses.replace(options, epochs=1)
+    fit.run(first)
+    before = (options.run / "state.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos\nframe #0")
+
+    monkeypatch.setattr(torch, "save", full)
+    trainer = Trainer(*trainer_parts(first))
+    with pytest.raises(Failure, match=r"unexpected pos.*the disk may be full"):
+        trainer.save(options.run)
+    assert (options.run / "state.pt").read_bytes() == before
+
+
+def trainer_parts(options: Options) -> tuple[Network, ModelSpec, Options, torch.Tensor, int]:
+    """What a trainer of these options is made of."""
+    spec = fit.new_spec(options, open_data(options))
+    network = build_model(spec.architecture, len(spec.classes))
+    return network, spec, options, torch.ones(len(spec.classes)), 2
+
+
+def test_a_file_in_the_place_of_the_run_is_told_before_training(options: Options) -> None:
+    options.run.write_text("a file")
+    with pytest.raises(UsageError, match="is a file"):
+        fit.run(options)
 
 
 def test_resuming_nothing_is_refused(options: Options) -> None:
