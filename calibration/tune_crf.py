@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from engines.atomic import check_writable
 from engines.command import as_json, parser, run_command
 from engines.failures import UsageError
+from engines.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from calibration.crf_tuning.evidence import About, Tuning
@@ -74,7 +75,7 @@ def parse(argv: list[str] | None) -> Options:
     add("--bundle", type=Path, default=default.bundle, metavar="DIR", help="to tune")
     add("--data", required=True, metavar="SPEC", help="labelled frames, e.g. camvid:DIR")
     add("--split", default=default.split, metavar="NAME", help="of --data")
-    add("--precision", default=default.precision, metavar="P", help="of the engine")
+    add("--precision", choices=PRECISIONS, default=default.precision, help="of the engine")
     add(
         "--frames", type=int, default=default.frames, metavar="N",
         help="at most N frames, spread evenly over the split",

@@ -137,7 +137,9 @@ def parse(argv: list[str] | None) -> Options:
     )
     engines = p.add_argument_group("engines")
     engines.add_argument("--target", default=default.target, choices=TARGETS, help="build these")
-    engines.add_argument("--out", type=Path, metavar="DIR", help="the bundle's folder")
+    engines.add_argument(
+        "--out", type=Path, metavar="DIR", help="the bundle's folder (default: artifacts/NAME)"
+    )
     engines.add_argument(
         "--input-size", type=sizes, metavar="HxW",
         help="of the model, in place of its own; MIN:OPT:MAX lets a TensorRT plan take a range",

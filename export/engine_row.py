@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,8 @@ class BuildResult:
         for name, share in self.golden_agreement.items():
             if share < DOUBTFUL:
                 text.append(f"  WARNING: {name} changes {1 - share:.0%} of the pixels: measure it")
-        text.append(f"next: python runtime/stream.py --bundle {self.bundle} --camera street:")
+        bundle = shlex.quote(str(self.bundle))
+        text.append(f"next: python runtime/stream.py --bundle {bundle} --camera street:")
         return text
 
 

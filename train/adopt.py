@@ -7,6 +7,7 @@ printed renew them.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def show(result: Result) -> None:
     print(f"mIoU {result.miou:.2f}, {result.stored_miou:.2f} as FP16: {result.checkpoint}")
     print(
         "next: python export/build_engine.py --int8 --save-ranges --data SPEC --checkpoint "
-        f"{result.checkpoint}\n"
+        f"{shlex.quote(str(result.checkpoint))}\n"
         "then: python calibration/tune_crf.py --data SPEC --bundle artifacts/"
         f"{result.checkpoint.stem}"
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from engines.command import numbers, parser
 from engines.failures import UsageError
+from engines.manifest import PRECISIONS, TARGETS
 from train.one_voice import run_as_one
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def parse(argv: list[str] | None) -> Options:
     add("--split", metavar="NAME", help="of --data")
     add("--checkpoint", type=Path, metavar="FILE", help="a .safetensors with its .json beside it")
     add("--bundle", type=Path, metavar="DIR", help="a bundle of export/build_engine.py")
-    add("--precision", metavar="P", help="the bundle's engine: fp32, fp16, int8 or mixed")
+    add("--precision", choices=PRECISIONS, help="the bundle's engine")
     add("--flavour", choices=FLAVOURS, help="INT8 graph: u8 (CPU) or s8 (TensorRT's numbers)")
-    add("--target", metavar="T", help="what runs it: cpu, openvino, tensorrt, tensorrt-rtx")
+    add("--target", choices=TARGETS, help="what runs it")
     add("--output-stride", type=int, metavar="N", help="8, 16 or 32 (default: the spec's)")
     add(
         "--scales",

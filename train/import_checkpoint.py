@@ -12,6 +12,7 @@ the flags say: the output stride it was trained at, the classes, the normalisati
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,10 +171,9 @@ def show(result: Result) -> None:
     print(f"output stride {spec.output_stride}, RGB mean {spec.mean}, std {spec.std}")
     if result.left_out:
         print(f"{result.left_out} tensors left out, which only training needs or stand there twice")
-    print(f"next: python train/evaluate.py --checkpoint {result.checkpoint} --data SPEC")
-    print(
-        f"      python export/build_engine.py --int8 --checkpoint {result.checkpoint} --data SPEC"
-    )
+    checkpoint = shlex.quote(str(result.checkpoint))
+    print(f"next: python train/evaluate.py --checkpoint {checkpoint} --data SPEC")
+    print(f"      python export/build_engine.py --int8 --checkpoint {checkpoint} --data SPEC")
 
 
 def main(argv: list[str] | None = None) -> int:
