@@ -10,7 +10,7 @@ from calibration.graphs.clip_probe import probe_graph
 from calibration.graphs.quantized import quantized
 from calibration.graphs.validator import validate_s8
 from engines.bundle import BundleWriter
-from engines.failures import GateFailed, Refused
+from engines.failures import GateFailed, Refused, hint
 from engines.ranges import Ranges
 from export.calibrated import Calibrated, kind_of
 from export.half import to_half
@@ -30,6 +30,15 @@ def add_graph(writer: BundleWriter, name: str, graph: onnx.ModelProto, **facts: 
     """Serialise a graph into the bundle; its kind is "onnx" if `facts` name no other."""
     kind = facts.pop("kind", None) or "onnx"
     writer.add_bytes(name, graph.SerializeToString(deterministic=True), kind, **facts)
+
+
+def require_nodes(graph: onnx.ModelProto, names: Collection[str]) -> None:
+    """Raise `Refused` for a name of --exclude that no node has, before frames are calibrated on."""
+    known = [node.name for node in graph.graph.node]
+    for name in names:
+        if name not in known:
+            layers = [node for node in known if node.endswith("/Conv")]
+            raise Refused(f"--exclude {name}: the graph has no such layer; {hint(name, layers)}")
 
 
 def add_int8(

@@ -21,7 +21,7 @@ from export.calibrated import Calibrated
 from export.calibrating import Frames as CalibrationData
 from export.calibrating import calibrate, open_frames, shipped
 from export.engine_row import Build, BuildResult
-from export.graphs import add_graph, add_int8, add_mixed
+from export.graphs import add_graph, add_int8, add_mixed, require_nodes
 from export.half import largest_activation, to_half
 from export.mixing import search_mixed
 from export.progress import tell
@@ -54,6 +54,7 @@ def build(options: Options) -> BuildResult:
     with writing_bundle(out) as writer:
         tell(f"reading {origin.path}")
         source = export_checkpoint(origin, golden) if graph is None else Source(graph, None)
+        require_nodes(source.graph, options.exclude)
         if source.parity is not None:
             name = f"checkpoint{origin.path.suffix}"
             writer.add_bytes(name, origin.path.read_bytes(), "checkpoint")

@@ -203,3 +203,14 @@ def test_wrong_turns_end_in_one_sentence_and_leave_nothing(
     assert said in last
     assert not out.exists()
     assert not list(tmp_path.glob(".bundle*"))
+
+
+def test_a_layer_that_is_misspelled_is_told_before_calibration(
+    graph: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--int8", "--onnx", str(graph), "--data", f"folder:{folder}", "--scheme", "minmax"]
+    command += ["--exclude", "backbone.conv_stm/Conv", "--out", str(tmp_path / "b")]
+    assert main(command) == 6
+    said = capsys.readouterr().err
+    assert "no such layer; did you mean backbone.conv_stem/Conv?" in said
+    assert "calibrating" not in said
