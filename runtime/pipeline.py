@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from crf.temporal import TemporalEvidence
 
 SHUTDOWN = 1.0  # seconds that threads get to end before they are abandoned
+IDLE = 0.1  # seconds between two calls of `Stream.idle`
 
 
 class Stream:
@@ -52,6 +53,10 @@ class Stream:
             as there are cores, two at least. More would take the cores from each other: eight
             cameras of 10 core-ms to infer and 20 to draw, on two busy cores, had frames 222 ms old
             with this limit, 255 with one more, 313 without, at the same rate.
+
+    Attributes:
+        idle: Called by the thread that iterates, again and again while no result comes; False ends
+            the iteration.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Stream:
     ) -> None:
         self.lanes = tuple(lanes)
         self.stopped = False  # by `stop`, not by the end of the sources
+        self.idle: Callable[[], bool] | None = None
         self._batches = batches or OneByOne()
         self._most_busy = most_busy or max(2, usable_cores())
         self._work = threading.Event()  # something changed for the inference thread
@@ -145,7 +151,8 @@ class Stream:
             ended = {camera for camera in going if self.lanes[camera].over}
             going -= ended
             if not ended:
-                self._results.wait()
+                if not self._wait():
+                    return
             elif len(self.lanes) > 1 and not self.stopped:
                 self._tell_ends(ended, len(going))
         if not self.stopped and (self._error or len(self.failures) == len(self.lanes)):
@@ -188,6 +195,12 @@ class Stream:
             with suppress(Ended):
                 return self.lanes[camera].take(camera)
         return None
+
+    def _wait(self) -> bool:
+        """Until anything may have changed; False if the iteration is to end."""
+        if self.idle is None:
+            return self._results.wait()
+        return self._results.wait(IDLE) or self.idle()
 
     def _set_paused(self, camera: int | None, paused: bool) -> None:
         for lane in self.lanes if camera is None else (self.lanes[camera],):

@@ -37,6 +37,10 @@ def parse(argv: list[str] | None) -> Options:
 
 def run(options: Options) -> Summary:
     """Stream until the source ends, N frames are done, a sink has enough or a signal comes."""
+    if not options.headless:
+        from runtime.sinks.window import load_opencv
+
+        load_opencv()
     from runtime.assembly import assemble, names
     from runtime.journal import journal, tell
     from runtime.serving.attach import any_well, make_channels, self_test, start_server
@@ -63,6 +67,7 @@ def run(options: Options) -> Summary:
             print(f"page {start_server(stack, channels, access, problem)}")
         sinks = open_sinks(stack, options, assembly, windowed=windowed)
         stops.append(sinks.stop)
+        stream.idle = sinks.idle if windowed else None
         print(assembly.describe(options.temporal), flush=True)
         if options.log == "json":  # what standard output tells people
             camera, crf = names(assembly.cameras), assembly.chosen.crf
@@ -114,6 +119,8 @@ def _consume(stream: Stream, channels: Sequence[Channel], sinks: Sinks, limit: i
         progress.show(count, stream, result)
         if count == limit:
             return f"--frames {limit}"
+    if sinks.ended_by:  # while no result came
+        return f"{sinks.ended_by} closed"
     return "stopped by signal" if stream.stopped else END_OF_SOURCE
 
 

@@ -31,12 +31,19 @@ class Sinks:
     Args:
         lanes: Of the stream.
         by_camera: The open sinks, in the order in which they get a result.
+        window: The one among them that has a user.
     """
 
-    def __init__(self, lanes: Sequence[Lane], by_camera: Sequence[Sequence[Sink]]) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        by_camera: Sequence[Sequence[Sink]],
+        window: Window | Wall | None = None,
+    ) -> None:
         self.ended_by = ""  # name of the sink that ended the stream
         self._lanes = lanes
         self._by_camera = by_camera
+        self._window = window
 
     def put(self, result: Result) -> bool:
         """Hand a result to the sinks of its camera; False once one of them ends the stream."""
@@ -51,6 +58,13 @@ class Sinks:
                 self.ended_by = sink.name
                 return False
         return True
+
+    def idle(self) -> bool:
+        """While no result comes: let the window answer its user; False if that ends the stream."""
+        if self._window is None or self._window.idle():
+            return True
+        self.ended_by = self._window.name
+        return False
 
     def stop(self) -> None:
         """From any thread: finish soon, see `Threaded.stop`."""
@@ -137,25 +151,26 @@ def open_sinks(
     """
     lanes, spec = assembly.stream.lanes, assembly.bundle.spec
     waits = [drop_policy(options.drop, live=lane.source.live).name == "all" for lane in lanes]
-    window = [_window(lanes)] if windowed else []
+    window = _window(lanes) if windowed else None
+    windows: list[Sink] = [] if window is None else [window]
     by_camera = []
     for index, lane in enumerate(lanes):
         files = _files(options, lane, spec, index, len(lanes))
         sinks: list[Sink] = [
             stack.enter_context(Threaded(sink, waits, lane.timings)) for sink in files
         ]
-        by_camera.append([*sinks, *window])
-    for sink in (*window, *more):
+        by_camera.append([*sinks, *windows])
+    for sink in (*windows, *more):
         stack.enter_context(sink)
     if options.results is not None:
         detail = Detail(options.regions, options.min_region, options.polygon_tolerance)
         lines = JsonLines(options.results, spec.classes, detail, _agreements(assembly))
         threaded = [lines, *threaded]
     shared = [stack.enter_context(Threaded(sink, waits, lanes[0].timings)) for sink in threaded]
-    return Sinks(lanes, [[*sinks, *shared, *more] for sinks in by_camera])
+    return Sinks(lanes, [[*sinks, *shared, *more] for sinks in by_camera], window)
 
 
-def _window(lanes: Sequence[Lane]) -> Sink:
+def _window(lanes: Sequence[Lane]) -> Window | Wall:
     """One window, in which several cameras stand side by side."""
     if len(lanes) == 1:
         return Window(f"DeepLab Edge: {lanes[0].source.name}")

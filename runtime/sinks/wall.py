@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.preprocess import fit_frame
 from runtime.lane import Result
+from runtime.sinks.silence import Silence
 from runtime.source import Image
 
 WIDEST = 1600  # pixels of the whole grid: fits on most desktops without being scaled again
@@ -21,6 +22,8 @@ class Screen(Protocol):
     """What shows a picture; `runtime.sinks.window.Window`."""
 
     def show(self, picture: Image) -> bool: ...
+
+    def answers(self) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -49,6 +52,7 @@ class Wall:
         self._shown = -math.inf
         self._tile = 0, 0  # height, width
         self._grid: Image | None = None
+        self._silences = [Silence(clock) for _ in range(cameras)]
 
     def put(self, result: Result) -> bool:
         """Show the picture of a result that has one; False once the user closed the window."""
@@ -56,11 +60,19 @@ class Wall:
             return True
         if self._grid is None:
             self._grid = self._empty(result.picture)
+        self._silences[result.camera].end()
         self._paste(self._grid, result.picture, result.camera)
+        self._fade(self._grid)
         if self._clock() - self._shown < 1 / RATE:
             return True
         self._shown = self._clock()
         return self._screen.show(self._grid)
+
+    def idle(self) -> bool:
+        """To be called while no result comes; False once the user closed the window."""
+        if self._grid is not None and self._fade(self._grid):
+            return self._screen.show(self._grid)
+        return self._screen.answers()
 
     def __enter__(self) -> Wall:
         return self
@@ -79,8 +91,19 @@ class Wall:
         (tall, wide), (height, width) = self._tile, picture.shape[:2]
         scale = min(tall / height, wide / width)
         size = min(tall, max(1, round(scale * height))), min(wide, max(1, round(scale * width)))
-        row, column = divmod(camera, self._columns)
-        tile = grid[row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
+        tile = self._tile_of(grid, camera)
         top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
         tile[...] = 0  # the camera may have had another shape before
         tile[top : top + size[0], left : left + size[1]] = fit_frame(picture, size)
+
+    def _fade(self, grid: Image) -> bool:
+        """Show that pictures have become old; whether any has just now."""
+        old = [camera for camera, silence in enumerate(self._silences) if silence.begins()]
+        for camera in old:
+            tile = self._tile_of(grid, camera)
+            tile[...] = self._silences[camera].faded(tile)
+        return bool(old)
+
+    def _tile_of(self, grid: Image, camera: int) -> Image:
+        (tall, wide), (row, column) = self._tile, divmod(camera, self._columns)
+        return grid[row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]

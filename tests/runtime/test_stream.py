@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,9 @@ from PIL import Image
 from engines.bundle import Bundle
 from engines.spec import CrfParams
 from runtime import refiner
+from runtime.lane import Result
+from runtime.source import Frame
+from runtime.sources.street import StreetSource
 from runtime.stream import Progress, main
 
 ROOT = Path(__file__).parents[2]
@@ -350,3 +353,37 @@ def test_a_dash_cam_clip_is_recorded_as_it_is(
     assert decoded(out) == [(960, 540)] * 25
     with av.open(str(out)) as container:
         assert container.streams.video[0].average_rate == 25
+
+
+def test_a_window_is_closed_while_the_camera_gives_nothing(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[Result] = []
+
+    class Window:
+        name = "window"
+
+        def __init__(self, title: str) -> None: ...
+
+        def put(self, result: Result) -> bool:
+            shown.append(result)
+            return True
+
+        def idle(self) -> bool:
+            return not shown  # the user closes it once there was a picture
+
+        def __enter__(self) -> Window:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+    def camera(self: StreetSource) -> Iterator[Frame]:
+        yield Frame(np.zeros((48, 64, 3), np.uint8), 0, time.monotonic(), 0.0)
+        self._closed.wait(60)
+
+    monkeypatch.setattr("runtime.sinks.window.why_no_window", lambda: None)
+    monkeypatch.setattr("runtime.sinks.opening.Window", Window)
+    monkeypatch.setattr(StreetSource, "__iter__", camera)
+    assert main(["--camera", "street:?fps=10", "--bundle", str(tiny_bundle)]) == 0
+    assert len(shown) == 1
+    assert "(window closed)" in capsys.readouterr().out

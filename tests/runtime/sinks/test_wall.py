@@ -22,6 +22,9 @@ class Screen:
         self.shown.append(picture.copy())
         return self.open
 
+    def answers(self) -> bool:
+        return self.open
+
     def close(self) -> None:
         self.open = False
 
@@ -43,7 +46,7 @@ def test_each_camera_has_its_tile() -> None:
     screen, clock = Screen(), Clock()
     with Wall(screen, 5, clock) as wall:
         for camera in range(5):
-            clock.now += 1
+            clock.now += 0.1
             assert wall.put(result(camera, (40, 60), 50 + 10 * camera))
         assert screen.shown[-1].shape == (2 * 40, 3 * 60, 3)
         centres = [screen.shown[-1][20 + 40 * (n // 3), 30 + 60 * (n % 3), 0] for n in range(6)]
@@ -84,3 +87,26 @@ def test_the_window_is_drawn_at_its_own_rate_and_tells_when_it_was_closed() -> N
     screen.open = False
     clock.now += 1
     assert not wall.put(result(0, (4, 6), 100))
+
+
+def test_a_camera_that_gives_no_more_is_dark_among_the_others() -> None:
+    screen, clock = Screen(), Clock()
+    wall = Wall(screen, 2, clock)
+    for camera in (0, 1):
+        wall.put(result(camera, (80, 120), 200))
+    for _ in range(10):
+        clock.now += 0.2
+        assert wall.put(result(1, (80, 120), 200))
+    left, right = screen.shown[-1][40:, :120], screen.shown[-1][40:, 120:]
+    assert (left < 100).all()
+    assert (right > 190).all()
+    shown = len(screen.shown)
+    assert wall.idle()
+    assert len(screen.shown) == shown  # nothing is new
+    clock.now += 5
+    assert wall.idle()
+    assert (screen.shown[-1][40:] < 100).all()
+    wall.put(result(0, (80, 120), 200))
+    assert (screen.shown[-1][:, :120] > 190).all()
+    screen.open = False
+    assert not wall.idle()

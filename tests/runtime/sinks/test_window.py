@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from runtime.lane import Result
+from runtime.sinks.silence import Silence
 from runtime.sinks.window import Window, why_no_window
 
 
@@ -97,6 +99,42 @@ def test_results_are_shown_and_those_without_a_picture_are_not(
     assert len(screen.shown) == 2
 
 
+def test_an_old_picture_is_shown_as_one(
+    screen: FakeScreen, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Window("title") as window:
+        screen.visible = 0.0  # as some are before their first picture
+        assert window.idle()
+        screen.visible = 1.0
+        window.put(make_result(10, size=(96, 128)))
+        assert window.idle()
+        assert len(screen.shown) == 1
+        monkeypatch.setattr("runtime.sinks.silence.STALL", 0.0)
+        assert window.idle()
+        assert window.idle()
+        assert len(screen.shown) == 2  # once is enough
+        assert (screen.shown[1][48:] == screen.shown[0][48:] // 3).all()
+        screen.key = ord("q")
+        assert not window.idle()
+
+
+def test_a_slow_stream_is_not_old_between_two_pictures() -> None:
+    now = [0.0]
+    silence = Silence(lambda: now[0])
+    assert not silence.begins()
+    for now[0] in (0.0, 4.0, 8.0):
+        silence.end()
+    for now[0] in (10.0, 19.9):
+        assert not silence.begins()
+    now[0] = 20.1
+    assert silence.begins()
+    assert not silence.begins()
+    now[0] = 1000.0
+    silence.end()  # found again: the loss was no period
+    now[0] = 1012.1
+    assert silence.begins()
+
+
 def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -155,6 +193,7 @@ from runtime.sinks.window import Window, why_no_window
 assert why_no_window() is None, why_no_window()
 with Window("test") as window:
     for level in range(0, 250, 50):
+        assert window.answers()
         assert window.show(np.full((48, 64, 3), level, np.uint8))
 """
 
@@ -166,3 +205,15 @@ def test_a_real_window_opens() -> None:
         [sys.executable, "-c", SHOW_ONE], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.usefixtures("real_display")
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_a_stream_has_a_real_window(tiny_bundle: Path, cameras: int) -> None:
+    """Beside PyAV, with which an OpenCV that is imported later hangs."""
+    stream = str(Path(__file__).parents[3] / "runtime" / "stream.py")
+    words = [sys.executable, stream, "--bundle", str(tiny_bundle), "--frames", "4"]
+    words += ["--camera", "street:?size=160x120&fps=5"] * cameras
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "running headless" not in done.stdout
