@@ -1,12 +1,13 @@
 """Train a DeepLab v3+ on labelled frames; interrupt it at will and go on with --resume.
 
---run DIR receives <name>.safetensors (the moving average of the weights), <name>.json (the spec
+--run-dir DIR receives <name>.safetensors (the moving average of the weights), <name>.json (the spec
 that rebuilds the network), log.csv (a line per epoch) and state.pt (for --resume).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Result:
 
 def parse(argv: list[str] | None) -> Options:
     """Flags -> Options."""
-    p = parser(__doc__, "python train/fit.py --data camvid:DIR --mix street: --run runs/first")
+    p = parser(__doc__, "python train/fit.py --data camvid:DIR --mix street: --run-dir runs/first")
     p.set_defaults(**{f.name: f.default for f in dataclasses.fields(Options) if f.name != "data"})
     add = p.add_argument
     add(
@@ -109,7 +110,9 @@ def run(options: Options) -> Result:
     from train.trainer import Trainer
 
     if not options.resume and (options.run / "state.pt").exists():
-        raise UsageError(f"{options.run} holds a run already: add --resume or choose another --run")
+        raise UsageError(
+            f"{options.run} holds a run already: add --resume or choose another --run-dir"
+        )
     check_writable(options.run / "state.pt")
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -226,7 +229,8 @@ def show(result: Result) -> None:
     """The outcome and the next command."""
     print(f"val mIoU {result.miou:.2f} after {result.epochs} epochs: {result.checkpoint}")
     learned = result.checkpoint.with_suffix(".ranges.json").exists()  # by --qat
-    command = f"python export/build_engine.py --int8 --checkpoint {result.checkpoint}"
+    checkpoint = shlex.quote(str(result.checkpoint))
+    command = f"python export/build_engine.py --int8 --checkpoint {checkpoint}"
     print(f"next: {command}" + ("" if learned else " --data SPEC"))
 
 

@@ -197,7 +197,8 @@ class Trainer:
         settings = Options(data=()).settings() | state["settings"]
         if settings != self.options.settings():
             raise Refused(
-                f"{folder} is of a run with other settings: repeat its flags, or use another --run"
+                f"{folder} is of a run with other settings: repeat its flags, or use another "
+                "--run-dir"
             )
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
@@ -206,7 +207,7 @@ class Trainer:
             before = self.schedule.last_epoch // max(self.epoch, 1)
             raise Refused(
                 f"{folder} is of a run with {before} steps an epoch, and these frames make "
-                f"{self.steps}: give it the frames that it began with, or use another --run"
+                f"{self.steps}: give it the frames that it began with, or use another --run-dir"
             )
 
 
