@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 
+from engines.failures import Failure
 from runtime.api import open_stream
 
 NOTICEABLE = 0.0005  # share of the frame: smaller regions are mostly noise
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("camera")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("camera", help="what --camera of runtime/stream.py takes")
     parser.add_argument("--bundle", default="artifacts/camvid-mobilenetv2")
     parser.add_argument("--frames", type=int, default=0, help="stop after N (0: never)")
     args = parser.parse_args(argv)
@@ -34,4 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failure as error:  # one sentence for people: no such camera, bundle or class
+        raise SystemExit(f"error: {error}") from None

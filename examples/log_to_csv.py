@@ -9,6 +9,7 @@ import argparse
 import csv
 from pathlib import Path
 
+from engines.failures import Failure
 from runtime.api import Segmented, Status, open_stream
 
 PERIOD = 1.0  # seconds between two rows of a camera
@@ -22,6 +23,7 @@ class ShareLog:
         self._next: dict[int, float] = {}
 
     def __enter__(self) -> ShareLog:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("w", newline="")
         self._rows = csv.writer(self._file)
         return self
@@ -46,9 +48,11 @@ def tell(camera: int, status: Status) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("camera", nargs="+")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="to write, .csv")
+    parser.add_argument("camera", nargs="+", help="what --camera of runtime/stream.py takes")
     parser.add_argument("--bundle", default="artifacts/camvid-mobilenetv2")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     args = parser.parse_args(argv)
@@ -63,4 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failure as error:  # one sentence for people: no such camera, bundle or class
+        raise SystemExit(f"error: {error}") from None

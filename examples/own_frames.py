@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.failures import Failure
 from runtime.api import open_stream, segment
 from scenes.street import StreetCamera
 
@@ -24,7 +25,9 @@ def film(frames: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", default="artifacts/camvid-mobilenetv2")
     parser.add_argument("--frames", type=int, default=10)
     args = parser.parse_args(argv)
@@ -39,4 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failure as error:  # one sentence for people: no such camera, bundle or class
+        raise SystemExit(f"error: {error}") from None

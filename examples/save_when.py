@@ -10,12 +10,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from engines.failures import Failure
 from runtime.api import open_stream
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("camera")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("camera", help="what --camera of runtime/stream.py takes")
     parser.add_argument("name", help="of the class, for example Car")
     parser.add_argument("share", type=float, help="0 to 1")
     parser.add_argument("--folder", type=Path, default=Path("pictures"))
@@ -39,4 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failure as error:  # one sentence for people: no such camera, bundle or class
+        raise SystemExit(f"error: {error}") from None

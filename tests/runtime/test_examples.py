@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -63,3 +64,22 @@ def test_own_frames(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> No
         "frame 2",
         "one picture",
     ]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "count_people nosuch.mp4",
+        "save_when nosuch.mp4 Car 0.1",
+        "log_to_csv new/shares.csv nosuch.mp4",
+        "own_frames --bundle nosuch",
+    ],
+)
+def test_what_cannot_be_opened_is_told_in_a_sentence(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, *words = typed.split()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name, *words])
+    with pytest.raises(SystemExit, match=r"^error: no (file or folder|bundle at) '?nosuch"):
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
