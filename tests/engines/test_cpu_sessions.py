@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from engines.bundle import Bundle
 from engines.manifest import CPU_TARGETS
+from engines.onnxruntime_session import load_graph
 from engines.session import Session, open_session
 
 
@@ -41,3 +45,52 @@ def test_closing_waits_until_a_run_of_another_thread_has_ended(
     session.close()  # a second time does nothing
     thread.join(60)
     assert not thread.is_alive()
+
+
+SATURATING = """
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from engines.onnxruntime_session import load_graph
+
+def constant(name, value):
+    return numpy_helper.from_array(np.asarray(value), name)
+
+constants = [
+    constant("scale", np.float32(1)), constant("zero", np.uint8(0)), constant("none", np.int8(0)),
+    constant("codes", np.full((16, 64, 1, 1), 127, np.int8)), constant("wide", np.float32(1e5)),
+]
+nodes = [
+    helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["a"]),
+    helper.make_node("DequantizeLinear", ["codes", "scale", "none"], ["w"]),
+    helper.make_node("Conv", ["a", "w"], ["b"]),
+    helper.make_node("QuantizeLinear", ["b", "wide", "zero"], ["q"]),
+    helper.make_node("DequantizeLinear", ["q", "wide", "zero"], ["y"]),
+]
+x = helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 64, 4, 4])
+y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 4, 4])
+graph = helper.make_graph(nodes, "saturating", [x], [y], constants)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+session = load_graph(model.SerializeToString(), "test", 1)
+(found,) = session.run(None, {"x": np.full((1, 64, 4, 4), 255, np.uint8)})
+exact = round(64 * 255 * 127 / 1e5) * 1e5
+assert (found == exact).all(), (found.ravel()[0], exact)
+"""
+
+
+@pytest.mark.slow
+def test_int8_is_exact_on_a_cpu_without_vnni() -> None:
+    """On an emulated Haswell, whose fast kernels saturate."""
+    pytest.importorskip("onnx", reason="the [export] extra writes the graph")
+    emulator = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+    if emulator is None:
+        pytest.skip("no qemu-x86_64 to emulate an older CPU with: apt install qemu-user")
+    command = [emulator, "-cpu", "Haswell", sys.executable, "-c", SATURATING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_kernels_that_saturate_are_not_chosen(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    session = load_graph(bundle.read(bundle.graph("fp32")), "test", 1)
+    entry = session.get_session_options().get_session_config_entry("session.x64quantprecision")
+    assert entry == "1"
