@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, limit in {"--max-drop": self.max_drop, **self.max_class_drop}.items():
-            if not limit >= 0:
+            if not 0 <= limit < math.inf:
                 raise UsageError(f"{name}: a limit is 0 points or more, got {limit}")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit: at least 1 frame, got {self.limit}")

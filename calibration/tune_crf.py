@@ -50,6 +50,8 @@ class Options:
             raise UsageError("--spec and --bundle-only exclude each other: give one of them")
         if self.frames < 1:
             raise UsageError(f"--frames: at least 1, got {self.frames}")
+        if self.seed < 0:
+            raise UsageError(f"--seed: 0 or more, got {self.seed}")
         if self.plot is not None and self.plot.suffix not in PLOTS:
             raise UsageError(f"--plot: the file's name must end in {' or '.join(PLOTS)}")
         check_writable(self.plot)

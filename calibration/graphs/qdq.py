@@ -4,8 +4,8 @@ Two flavours from one set of ranges:
 
 `u8`, for onnxruntime's CPU kernels: unsigned asymmetric activations, weights signed per channel,
 INT32 biases, and outputs quantized too, so that whole chains fuse into QLinearConv, QLinearAdd and
-QLinearConcat. The fast kernels need VNNI (x86) or dot-product (ARM) instructions for exact sums; on
-older AVX2 machines their 16-bit sums saturate, so `engines.onnxruntime_session` asks for exact ones.
+QLinearConcat. The fast kernels need VNNI (x86) or dot-product (ARM) instructions for exact sums. On
+older AVX2 machines their 16-bit sums saturate: `engines.onnxruntime_session` asks for exact ones.
 
 `s8`, for TensorRT: symmetric INT8, per-channel weights along axis 0, zero points 0, float biases,
 outputs of convolutions unquantized. As only convolutions ask for quantized inputs, of a residual

@@ -429,6 +429,7 @@ def test_the_page_is_written_with_its_pictures(
         (["--max-class-drop", "Cra=1"], 2, "did you mean Car?"),
         (["--max-drop", "-1"], 2, "0 points or more"),
         (["--max-drop", "nan"], 2, "0 points or more"),
+        (["--max-drop", "inf"], 2, "0 points or more"),
         (["--limit", "0"], 2, "at least 1"),
         (["--split", "nope"], 6, "no CamVid split"),
         (["--bundle", "nowhere"], 6, "no bundle at nowhere"),

@@ -229,6 +229,7 @@ def test_what_cannot_be_tuned_is_said_before_the_work(
     assert "exclude each other" in refused(capsys, *flags, "--spec", "a.json", "--bundle-only")
     assert ".svg or .png" in refused(capsys, *flags, "--plot", "plot.pdf")
     assert "at least 1" in refused(capsys, *flags, "--frames", "0")
+    assert "0 or more" in refused(capsys, *flags, "--seed", "-1")
     assert "no fp16 graph" in refused(capsys, *flags, "--precision", "fp16")
     other = tmp_path / "other.json"
     spec = replace(Bundle.open(bundle).spec, input_size=(64, 64))
