@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 
 from engines.command import parser, run_command
+from engines.failures import UsageError
 from engines.machine import describe_machine
 
 
@@ -29,6 +30,10 @@ class Options:
     frames: int = 600
     warm_up: int = 300
     json: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.warm_up < 0:
+            raise UsageError("--frames must be at least 1, --warm-up not negative")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ URL = "http://127.0.0.1:8080"
 
 def main(argv: list[str]) -> int:
     """Ask /readyz."""
+    if argv and not argv[0].startswith(("http://", "https://")):
+        print(f"{argv[0]} is no address: python deploy/healthcheck.py [{URL}]")
+        return 2
     request = urllib.request.Request(f"{argv[0] if argv else URL}/readyz")
     if token := os.environ.get("DEEPLAB_TOKEN"):
         request.add_header("Authorization", f"Bearer {token}")

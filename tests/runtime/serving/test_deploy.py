@@ -87,4 +87,5 @@ def test_the_health_check_asks_for_readiness(
     monkeypatch.delenv("DEEPLAB_TOKEN")
     assert check.main([url]) == 1
     assert check.main(["http://127.0.0.1:1"]) == 1
+    assert check.main(["--help"]) == 2
     assert "token" in capsys.readouterr().out
