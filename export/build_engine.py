@@ -126,7 +126,7 @@ def parse(argv: list[str] | None) -> Options:
     )  # fmt: skip
     calibration.add_argument(
         "--exclude", action="append", default=[], metavar="LAYER",
-        help="keep it in float in the INT8 graphs; may be repeated (export/verify.py names them)",
+        help="keep it in float where others are INT8; may be repeated (export/verify.py names it)",
     )  # fmt: skip
     calibration.add_argument(
         "--max-drop", type=float, default=default.max_drop, metavar="X",
