@@ -263,10 +263,10 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
 def _is_bundle(root: Path) -> bool:
     """Whether a manifest of ours is there, be it damaged: web applications have a manifest.json,
     too, and their folder is not to be replaced."""
+    if not (root / NAME).is_file():
+        return False
     try:
         data = json.loads((root / NAME).read_bytes())
-    except FileNotFoundError:
-        return False
     except (ValueError, RecursionError):
         return True
     return isinstance(data, dict) and "digest" in data
