@@ -36,10 +36,10 @@ def draw(checkup: Checkup, path: Path) -> None:
         axes = figure.add_subplot(rows, 2, place)
         panel(axes, checkup)
         axes.spines[["top", "right"]].set_visible(False)
-    count, warnings = len(checkup.examination.looks), len(checkup.warnings)
+    count = len(checkup.examination.looks)
     codes = ", ".join(dict.fromkeys(warning.code for warning in checkup.warnings)) or "none"
     name = checkup.data.partition(":")[0]
-    figure.suptitle(f"{name} {checkup.split}: {count} frames, {warnings} warnings: {codes}")
+    figure.suptitle(f"{name} {checkup.split}: {count} frames, warnings: {codes}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:], dpi=120)
     write_bytes(path, buffer.getvalue())
@@ -71,6 +71,7 @@ def likeness(axes: Axes, checkup: Checkup) -> None:
     axes.scatter(places, groups.nearest, s=12, c=colours, linewidths=0)
     axes.axhline(NEAR + 0.5, color=GREY, linewidth=0.8, linestyle="--")
     axes.set(xlabel="frame", ylabel=f"bits of {SIDE * SIDE} that differ", ylim=(-4, None))
+    axes.locator_params("x", integer=True)
     axes.set_title(f"Likeness to an earlier frame ({groups.distinct} distinct)")
 
 
