@@ -46,3 +46,5 @@ if __name__ == "__main__":
         main()
     except Failure as error:  # one sentence for people: no such camera, bundle or class
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        pass  # the way to end it

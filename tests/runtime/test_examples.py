@@ -83,3 +83,12 @@ def test_what_cannot_be_opened_is_told_in_a_sentence(
     monkeypatch.setattr("sys.argv", [name, *words])
     with pytest.raises(SystemExit, match=r"^error: no (file or folder|bundle at) '?nosuch"):
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+
+
+def test_ctrl_c_ends_a_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runtime.api.open_stream", interrupt)
+    monkeypatch.setattr("sys.argv", ["count_people", "street:"])
+    runpy.run_path(str(FOLDER / "count_people.py"), run_name="__main__")
