@@ -44,6 +44,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def sums_saturate() -> bool:
+    """Whether fast INT8 kernels add products in 16 bits here: x86 without VNNI, which Intel has
+    since 2019 and AMD since Zen 4. False where nothing tells what the processor can."""
+    if platform.machine() != "x86_64" or not CPU_INFO.is_file():
+        return False
+    return "vnni" not in CPU_INFO.read_text(errors="replace")
+
+
 def cpu_name() -> str:
     """The board's name where there is one (ARM), else the processor's."""
     if BOARD.is_file():

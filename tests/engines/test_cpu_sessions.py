@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engines.bundle import Bundle
+from engines.machine import sums_saturate
 from engines.manifest import CPU_TARGETS
 from engines.onnxruntime_session import load_graph
 from engines.session import Session, open_session
@@ -50,7 +51,10 @@ def test_closing_waits_until_a_run_of_another_thread_has_ended(
 SATURATING = """
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+import engines.onnxruntime_session
 from engines.onnxruntime_session import load_graph
+
+engines.onnxruntime_session.sums_saturate = lambda: True  # /proc/cpuinfo is the host's
 
 def constant(name, value):
     return numpy_helper.from_array(np.asarray(value), name)
@@ -89,8 +93,22 @@ def test_int8_is_exact_on_a_cpu_without_vnni() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_kernels_that_saturate_are_not_chosen(tiny_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "saturate"), [("fma avx2", True), ("avx2 avx512_vnni", False), ("avx_vnni", False)]
+)
+def test_exact_kernels_are_taken_where_the_fast_ones_saturate(
+    tiny_bundle: Path, tmp_path: Path, flags: str, saturate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: a CPU\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr("engines.machine.CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     bundle = Bundle.open(tiny_bundle)
     session = load_graph(bundle.read(bundle.graph("fp32")), "test", 1)
-    entry = session.get_session_options().get_session_config_entry("session.x64quantprecision")
-    assert entry == "1"
+    options = session.get_session_options()
+    key = "session.x64quantprecision"
+    assert sums_saturate() is saturate
+    if saturate:
+        assert options.get_session_config_entry(key) == "1"
+    else:
+        with pytest.raises(RuntimeError, match=key):
+            options.get_session_config_entry(key)
