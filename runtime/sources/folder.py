@@ -95,6 +95,11 @@ def read_image(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """An image as RGB [H, W, 3], turned upright as its EXIF tag says."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would make 255 of all that is more
+                raise SourceFailed(
+                    f"{path} has more than 8 bits a pixel (mode {image.mode}): convert it to 8 "
+                    "bits, in the way that the camera does"
+                )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except PILLOW_RAISES as error:
         raise SourceFailed(

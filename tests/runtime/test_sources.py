@@ -269,6 +269,12 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
+def test_an_image_of_16_bits_is_refused_and_not_read_as_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[2000, 40000]], np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SourceFailed, match=r"deep\.png has more than 8 bits a pixel"):
+        list(open_source(str(tmp_path)))
+
+
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n truncated"])
 def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
