@@ -6,6 +6,7 @@ The kernels of engines are among them: that room imports no other. No GPU is nee
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -75,6 +76,8 @@ def parse(argv: list[str] | None) -> Options:
 
 def comma(text: str) -> tuple[str, ...]:
     """Architectures: "75,86"."""
+    if not re.fullmatch(r"\d{2,3}(,\d{2,3})*", text):
+        raise argparse.ArgumentTypeError(f"expected N,N such as 75,86, got {text!r}")
     return tuple(text.split(","))
 
 

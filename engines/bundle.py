@@ -124,7 +124,7 @@ class Bundle:
             precision = str(best["precision"])
             return precision, (
                 f"{precision}: fastest within {float(report['gate']['max_drop']):g} points of FP32 "
-                f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f})"
+                f"({best['p50_ms']:.1f} ms, drop {best['drop']:.2f}{_only(report)})"
             )
         timed = timed_rows(report, target)
         built = "fp32" if timed else self._built_for(target)
@@ -258,6 +258,12 @@ def writing_bundle(root: Path) -> Iterator[BundleWriter]:
     with replacing_folder(root) as folder:
         yield BundleWriter(folder)
         withdraw(folder)
+
+
+def _only(report: dict[str, Any]) -> str:
+    """That a report covers a part of its frames only, which a drop needs to be read with."""
+    measured, all_of_them = report.get("images"), report.get("images_in_split")
+    return "" if measured == all_of_them else f" on {measured} of {all_of_them} frames"
 
 
 def _is_bundle(root: Path) -> bool:

@@ -13,8 +13,11 @@ import dataclasses
 import difflib
 import errno
 import json
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -49,15 +52,16 @@ def run_command(
     a package that one of our extras brings, a file that the system does not let us read or write,
     and a disk that is full; any other one is a bug and keeps its traceback. A
     result with an `exit_code` attribute (a failed gate) is shown and written first, then its code
-    is returned.
+    is returned. SIGTERM ends it as Ctrl-C does: what is half-written goes.
     """
     try:
-        options = parse(argv)
-        check_writable(options.json)
-        result = run(options)
-        show(result)
-        if options.json is not None:
-            write_text(options.json, json.dumps(as_json(result), indent=1) + "\n")
+        with _terminable():
+            options = parse(argv)
+            check_writable(options.json)
+            result = run(options)
+            show(result)
+            if options.json is not None:
+                write_text(options.json, json.dumps(as_json(result), indent=1) + "\n")
         return int(getattr(result, "exit_code", 0))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -89,6 +93,20 @@ def run_command(
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return code
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside the `with`, SIGTERM raises KeyboardInterrupt, unless somebody else handles it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def printable(text: str) -> str:

@@ -50,6 +50,13 @@ def fake_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return report
 
 
+@pytest.mark.parametrize("text", ["x", "8.7", "87,", ""])
+def test_an_architecture_is_a_number(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--architectures", text])
+    assert "expected N,N such as 75,86" in capsys.readouterr().err
+
+
 def test_what_ptxas_says_is_read() -> None:
     first = row("a.cu", 21, "87", PTXAS.format(stack=8, spill=16).split("entry function ")[1])
     assert (first.kernel, first.registers, first.shared, first.stack) == ("blur", 24, 64, 8)

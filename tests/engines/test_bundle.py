@@ -168,6 +168,14 @@ def test_auto_is_the_fastest_within_the_gate(
     assert Bundle.open(root).choose_precision("cpu")[0] == chosen
 
 
+def test_auto_tells_when_a_part_of_the_frames_was_measured(root: Path) -> None:
+    report = {"rows": [row("int8", 15, 0.3)], "gate": {"max_drop": 1.0}, "images_in_split": 101}
+    few = Bundle.open(root).add_report({**report, "images": 2})
+    assert few.choose_precision("cpu")[1].endswith("(15.0 ms, drop 0.30 on 2 of 101 frames)")
+    whole = few.add_report({**report, "images": 101})
+    assert whole.choose_precision("cpu")[1].endswith("(15.0 ms, drop 0.30)")
+
+
 def test_each_target_has_its_own_fastest_precision(root: Path) -> None:
     rows = [row("fp32", 40, 0), row("int8", 15, 0.3), row("fp16", 9, 0, "openvino")]
     bundle = Bundle.open(root).add_report({"rows": rows, "gate": {"max_drop": 1.0}})

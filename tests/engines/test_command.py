@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engines.atomic import replacing_folder
 from engines.command import parser, run_command
 from engines.failures import DeviceMissing, GateFailed, Refused, SourceFailed, UsageError
 from scenes.dataset import DatasetError
@@ -52,6 +55,20 @@ def test_foreseen_failures_have_their_exit_code_and_one_line(
 ) -> None:
     assert run_with(error, Result(Path(), np.float32(0))) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: Options) -> Options:
+        with replacing_folder(tmp_path / "bundle"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return options
+
+    assert run_command([], lambda _: Options(), run, print) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_bug_keeps_its_traceback() -> None:
