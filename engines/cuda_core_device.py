@@ -104,6 +104,8 @@ class CudaCoreDevice:
         self._view(buffer.address, array).copy_from(
             self._view(array.ctypes.data, array), stream=self._stream
         )
+        if array.ctypes.data not in self._pinned:
+            self._stream.sync()  # where a GPU reads pageable memory, it may do so later
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
         self.queue_download(buffer, array)

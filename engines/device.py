@@ -85,8 +85,8 @@ class Device(Protocol):
         ...
 
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
-        """Copy a C-contiguous array to the start of a buffer; a pinned one may not change until the
-        work is done."""
+        """Copy a C-contiguous array to the start of a buffer. A pinned one may not change until the
+        work is done; for any other one this waits."""
         ...
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
@@ -130,7 +130,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Give all buffers and pinned arrays back and release the stream and the context."""
+        """Give all buffers and pinned arrays back and release the stream."""
         ...
 
 

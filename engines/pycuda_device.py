@@ -22,16 +22,25 @@ from engines.device import (
 from engines.failures import DeviceMissing
 from engines.kernels import KernelSource, cubin
 
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: others' default stream would break a capture
+
+# Primary contexts by GPU, until the process ends: PyCUDA's `detach` leaves a released one current
+# in the thread (cuda.hpp: it pushes, releases and takes the release for a pop).
+_contexts: dict[int, Any] = {}
+
 
 @dataclass(frozen=True)
 class _Event:
     event: Any  # pycuda.driver.Event
+    device: PyCudaDevice
 
     def synchronise(self) -> None:
-        self.event.synchronize()
+        with self.device.current():
+            self.event.synchronize()
 
     def milliseconds_since(self, earlier: _Event) -> float:
-        return float(self.event.time_since(earlier.event))
+        with self.device.current():
+            return float(self.event.time_since(earlier.event))
 
 
 class PyCudaDevice:
@@ -49,17 +58,18 @@ class PyCudaDevice:
         try:
             driver.init()
             device = driver.Device(index)
-            self._context = device.retain_primary_context()
+            if index not in _contexts:
+                _contexts[index] = device.retain_primary_context()
         except driver.Error as error:
             raise DeviceMissing(f"PyCUDA cannot use GPU {index}: {error}") from error
-        self._driver = driver
+        self._driver, self._context = driver, _contexts[index]
         major, minor = device.compute_capability()
         self.architecture = f"sm_{major}{minor}"
         self.description = f"{device.name()} ({self.architecture}) through PyCUDA"
         self._allocations: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
         with self.current():
-            self._stream = driver.Stream()
+            self._stream = driver.Stream(NON_BLOCKING)
 
     @property
     def stream(self) -> int:
@@ -96,6 +106,8 @@ class PyCudaDevice:
     def upload(self, array: NDArray[Any], buffer: Buffer) -> None:
         with self.current():
             self._driver.memcpy_htod_async(buffer.address, array, self._stream)
+            if array.ctypes.data not in self._pinned:
+                self._stream.synchronize()  # where a GPU reads pageable memory, it may do so later
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
         self.queue_download(buffer, array)
@@ -148,7 +160,7 @@ class PyCudaDevice:
         with self.current():
             event = self._driver.Event()
             event.record(self._stream)
-        return _Event(event)
+        return _Event(event, self)
 
     def synchronise(self) -> None:
         with self.current():
@@ -159,6 +171,6 @@ class PyCudaDevice:
         with self.current():
             for memory in (*self._allocations.values(), *self._pinned.values()):
                 memory.free()
+            del self._stream
         self._allocations.clear()
         self._pinned.clear()
-        self._context.detach()

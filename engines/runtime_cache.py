@@ -37,7 +37,8 @@ class RuntimeCache:
 
     def store(self) -> None:
         """Write what has been compiled so far, if anything was added."""
-        data = bytes(self._cache.serialize())
-        if data != self._stored:
+        serialised = self._cache.serialize()  # None: the library could not
+        data = b"" if serialised is None else bytes(serialised)
+        if data and data != self._stored:
             write_bytes(self._path, data)
             self._stored = data

@@ -30,6 +30,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     for adapter in ("engines.pycuda_device", "engines.cuda_core_device"):
         monkeypatch.setattr(f"{adapter}.cubin", lambda source, arch: f"cubin for {arch}".encode())
+    monkeypatch.setattr("engines.pycuda_device._contexts", {})
     monkeypatch.setattr("engines.cuda_graph.open_driver", lambda: FakeLibcuda(gpu))
     return gpu
 
@@ -67,9 +68,6 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
         def pop() -> None:
             gpu.depth -= 1
 
-        def detach(self) -> None:
-            gpu.closed = True
-
     class FakeDevice:
         def __init__(self, index: int) -> None:
             if index:
@@ -85,9 +83,13 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
             return Context()
 
     class Stream:
-        def __init__(self) -> None:
+        def __init__(self, flags: int) -> None:
+            assert flags == 1, "blocking"
             gpu.must_be_current()
             self.handle = gpu.stream
+
+        def __del__(self) -> None:
+            gpu.closed = True
 
         def synchronize(self) -> None:
             gpu.must_be_current()
@@ -98,9 +100,11 @@ def fake_pycuda(gpu: FakeGpu) -> ModuleType:
             self.time = 5.0 * gpu.synchronised
 
         def synchronize(self) -> None:
+            gpu.must_be_current()
             gpu.synchronise()
 
         def time_since(self, other: Event) -> float:
+            gpu.must_be_current()
             return self.time - other.time
 
     class Function:

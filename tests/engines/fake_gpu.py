@@ -69,12 +69,8 @@ class FakeGpu:
         del self.pinned[address]
 
     def upload(self, address: int, source: int, size: int) -> None:
-        """Copy from the host: page-locked memory when its turn comes, other memory now."""
-        if self._is_pinned(source, size):
-            self.submit(lambda: self.write(address, ctypes.string_at(source, size)))
-        else:
-            data = ctypes.string_at(source, size)
-            self.submit(lambda: self.write(address, data))
+        """Copy from the host when its turn comes, also from memory that is not page-locked."""
+        self.submit(lambda: self.write(address, ctypes.string_at(source, size)))
 
     def download(self, target: int, address: int, size: int) -> None:
         """Copy to the host, when its turn comes."""
@@ -94,12 +90,6 @@ class FakeGpu:
 
     def must_be_current(self) -> None:
         assert self.depth or self.current
-
-    def _is_pinned(self, source: int, size: int) -> bool:
-        return any(
-            start <= source and source + size <= start + len(memory)
-            for start, memory in self.pinned.items()
-        )
 
 
 class FakeLibcuda:
