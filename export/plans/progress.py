@@ -71,24 +71,26 @@ class Phases:
 
 @contextmanager
 def interrupts_held() -> Iterator[Callable[[], bool]]:
-    """Keep Ctrl-C for the end of the block; yields whether there was one.
+    """Keep Ctrl-C and SIGTERM for the end of the block; yields whether there was one.
 
     Python would raise it in whichever of our callbacks runs next, which for thousands of lines is
     the log's, and TensorRT drops what a logger raises: it would be lost, and the build go on.
     """
-    before, told = signal.getsignal(signal.SIGINT), list[int]()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    told: list[int] = []
     try:
-        if callable(before):
-            signal.signal(signal.SIGINT, lambda number, _frame: told.append(number))
+        for number in held:
+            signal.signal(number, lambda number, _frame: told.append(number))
     except ValueError:  # not the main thread, which alone gets signals
-        before = None
+        held = {}
     try:
         yield lambda: bool(told)
     finally:
-        if callable(before):
-            signal.signal(signal.SIGINT, before)
-            if told:
-                before(signal.SIGINT, None)
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        if told:
+            held[signal.Signals(told[0])](told[0], None)
 
 
 @contextmanager

@@ -95,15 +95,15 @@ def test_ctrl_c_stops_the_build_and_comes_out_after_it(bar: list[str]) -> None:
     assert bar.count("Timing tactics") == 1
 
 
-def interrupting_log(trt: ModuleType) -> Any:
-    """The builder's log, during whose first line Ctrl-C is pressed."""
+def interrupting_log(trt: ModuleType, number: int = signal.SIGINT) -> Any:
+    """The builder's log, during whose first line a signal comes, such as Ctrl-C."""
     log = new_log(trt)
     kept, pressed = type(log).log, list[bool]()
 
     def write(self: Any, level: Any, message: str) -> None:
         if not pressed:
             pressed.append(True)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         kept(self, level, message)
 
     type(log).log = write
@@ -130,19 +130,20 @@ def test_ctrl_c_ends_a_build_before_its_end(
     assert bar.count("Timing tactics") == 1
 
 
-def test_a_program_that_handles_ctrl_c_itself_is_told(
-    bar: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_handles_signals_itself_is_told(
+    bar: list[str], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     told: list[int] = []
-    monkeypatch.setattr(builder, "new_log", interrupting_log)
-    before = signal.signal(signal.SIGINT, lambda number, _frame: told.append(number))
+    monkeypatch.setattr(builder, "new_log", lambda trt: interrupting_log(trt, number))
+    before = signal.signal(number, lambda number, _frame: told.append(number))
     try:
         trt: Any = FakeTensorRt()
         with pytest.raises(Refused, match="could not build"):
             build_plan(trt, b"graph", BuildSettings("fp16"))
     finally:
-        signal.signal(signal.SIGINT, before)
-    assert told == [signal.SIGINT]
+        signal.signal(number, before)
+    assert told == [number]
 
 
 def test_another_thread_builds_without_signals() -> None:
