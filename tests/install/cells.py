@@ -30,8 +30,13 @@ TRAIN = (
     "--run-dir run --name first",
     f"-m train.evaluate --checkpoint run/first.safetensors --data {FRAMES}",
 )
+SPEC = (  # a graph of one's own has its spec beside it
+    'import json; spec = json.load(open("bundle/manifest.json"))["spec"]; '
+    'json.dump(spec, open("bundle/fp32.json", "w"))'
+)
 EXPORT = (
     f"-m calibration.doctor --data {FRAMES}",
+    f"-c '{SPEC}'",
     "-m export.build_engine --fp32 --onnx {bundle}/fp32.onnx --target cpu --out from_onnx",
     "-m runtime.stream --bundle from_onnx --camera street: --frames 5 --headless",
 )
