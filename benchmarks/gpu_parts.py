@@ -6,6 +6,7 @@ of it a machine without a GPU can do; a part without one has never run until a G
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from engines.failures import DeviceMissing
 from engines.kernels import find_nvcc
 
 PRECISIONS = ("fp32", "fp16", "int8", "mixed")
+MIXED = ("mixed", "s8")  # of a bundle's graphs, those that such plans come from
 Commands = Callable[[Place], list[Command]]
 
 
@@ -88,7 +90,7 @@ def bundle(place: Place) -> list[Command]:
     if place.given is not None:
         copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], dirs_exist_ok=True)"
         return [place.run("-c", copy, place.given, place.bundle)]
-    words = ("export/build_engine.py", "--int8", "--target", "cpu", "--out", place.bundle)
+    words = ("export/build_engine.py", "--mixed", "--target", "cpu", "--out", place.bundle)
     return [place.run(*words, "--json", place.result("bundle"))]
 
 
@@ -96,6 +98,8 @@ def engines(precision: str) -> Commands:
     """The plans of one precision, by every TensorRT that works here."""
 
     def commands(place: Place) -> list[Command]:
+        if precision == "mixed":
+            _require_mixed(place)
         return [
             place.run(
                 "export/build_engine.py", f"--{precision}", "--bundle", place.bundle,
@@ -105,6 +109,14 @@ def engines(precision: str) -> Commands:
         ]  # fmt: skip
 
     return commands
+
+
+def _require_mixed(place: Place) -> None:
+    """`DeviceMissing` for a bundle without such graphs: one that was given need not have them."""
+    if place.given is not None:
+        files = json.loads((place.given / "manifest.json").read_text())["files"]
+        if not any((file.get("precision"), file.get("flavour")) == MIXED for file in files):
+            raise DeviceMissing(f"{place.given} has no mixed graph: build it with --mixed")
 
 
 def tensorrt_tests(place: Place) -> list[Command]:

@@ -284,6 +284,18 @@ def test_plans_are_built_by_what_works(place: Place) -> None:
         engines.commands(Place(place.out, H100))
 
 
+def test_a_bundle_that_was_given_need_not_have_mixed_graphs(place: Place, tmp_path: Path) -> None:
+    (engines,) = [part for part in PARTS if part.name == "engines-mixed"]
+    given = Place(place.out, None, given=tmp_path)
+    files = [{"name": "int8_s8.onnx", "precision": "int8", "flavour": "s8"}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": files}))
+    with pytest.raises(DeviceMissing, match="no mixed graph: build it with --mixed"):
+        engines.commands(given)
+    files.append({"name": "mixed_s8.onnx", "precision": "mixed", "flavour": "s8"})
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": files}))
+    assert engines.commands(given)
+
+
 def test_the_page_holds_what_was_measured(place: Place, tmp_path: Path) -> None:
     settings = {"size": "480x360", "what": "network"}
     row = {
