@@ -118,7 +118,8 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def _twist(document: Any, changes: list[tuple[tuple[Any, ...], str, Any]]) -> Any:
-    for path, how, value in changes:
+    for path, how, odd_one in changes:
+        value = copy.deepcopy(odd_one)  # a later change may put something into it
         if not path:
             document = value if how == "put" else document
             continue
